@@ -1,0 +1,1 @@
+"""The chart, pure: no I/O."""

@@ -1,0 +1,1 @@
+"""Labelled cases, split by patient."""

@@ -1,0 +1,1 @@
+"""The CDS Hooks contract test, over HTTP only."""

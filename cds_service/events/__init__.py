@@ -1,0 +1,1 @@
+"""The log: one format, its writer and its readers."""

@@ -1,0 +1,1 @@
+"""A released model and how it is asked."""

@@ -1,0 +1,1 @@
+"""May a model replace the champion?"""

@@ -1,0 +1,1 @@
+"""One process for trying: service, page, little R4 server."""

@@ -1,0 +1,1 @@
+"""What every door shares: headers, limits, deadlines, problems."""
