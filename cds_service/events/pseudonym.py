@@ -1,0 +1,108 @@
+"""A patient becomes a pseudonym at the door, and stays one (SEC-081)."""
+
+import base64
+import hmac
+import os
+import stat
+from pathlib import Path
+
+from cds_service.errors import Fault, SettingsError
+
+__all__ = ["KEY_BYTES", "create_key", "load_key", "load_or_create_key", "pseudonymise", "purpose_key"]
+
+KEY_BYTES = 32
+_PSEUDONYM_BYTES = 16
+"""128 bits: two of a thousand million patients share a name with probability 1e-21."""
+
+
+def pseudonymise(patient_id: str, *, tenant: str, key: bytes, key_id: str = "v1") -> str:
+    """Name a patient in the event log without saying who it is.
+
+    ``HMAC-SHA-256(key, tenant ‖ 0 ‖ "Patient" ‖ 0 ‖ id)``, the first 128 bits, base32 in lower case.
+
+    Args:
+        patient_id: The FHIR id. It goes no further than this function.
+        tenant: The hospital; equal ids in two hospitals are two patients.
+        key: At least 32 bytes, from :func:`purpose_key`. A new key starts new names: events before and after
+            can't be joined, on purpose.
+        key_id: ``v`` and the number of the key, part of the name, so that a reader knows which key made it.
+
+    Returns:
+        ``v1:`` and 26 characters, the same for the same arguments.
+
+    Raises:
+        ValueError: The key is shorter than 32 bytes.
+    """
+    if len(key) < KEY_BYTES:
+        raise ValueError(f"the pseudonym key has {len(key)} bytes; give {KEY_BYTES} or more")
+    message = f"{tenant}\x00Patient\x00{patient_id}".encode("utf-8", "surrogatepass")
+    digest = hmac.digest(key, message, "sha256")[:_PSEUDONYM_BYTES]
+    return f"{key_id}:{base64.b32encode(digest).decode().rstrip('=').lower()}"
+
+
+def purpose_key(master: bytes, *, purpose: str, tenant: str) -> bytes:
+    """Derive the key of one purpose (``pseudonym``, ``arm``, ``holdout``) and one tenant from the one on file.
+
+    What is known of one purpose then says nothing about another (HMAC as a key derivation, RFC 5869 expand).
+    """
+    return hmac.digest(master, f"cds-service\x00{purpose}\x00{tenant}\x01".encode(), "sha256")
+
+
+def load_key(path: Path) -> bytes:
+    """Read the key file: 32 random bytes that only the service's own user may read.
+
+    Raises:
+        SettingsError: It can't be read, is shorter, or others may read it.
+    """
+    where = str(path)
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            key = file.read()
+    except OSError as failure:
+        raise SettingsError(
+            Fault(where, f"the pseudonym key can't be read ({failure.strerror})", "Name a readable file in pseudonym_key_file")
+        ) from None
+    if mode & 0o337:
+        raise SettingsError(Fault(where, f"the pseudonym key has mode {mode:04o}", f"Run chmod 600 {path.name}"))
+    if len(key) < KEY_BYTES:
+        raise SettingsError(
+            Fault(where, f"the pseudonym key has {len(key)} bytes", f"Give {KEY_BYTES} random bytes, as from /dev/urandom")
+        )
+    return key
+
+
+def create_key(path: Path) -> bytes:
+    """Make a new key file, mode 0600, on disk before it is used; an existing one is never overwritten.
+
+    Raises:
+        FileExistsError: There is one already: a new key would cut every patient's history.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = os.urandom(KEY_BYTES)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(fresh, path)  # unlike rename, fails when another worker was first
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        fresh.unlink()
+    return key
+
+
+def load_or_create_key(path: Path) -> bytes:
+    """Read the key, or make it on a first start; of several workers the first one's key counts."""
+    if not path.exists():
+        try:
+            return create_key(path)
+        except FileExistsError:
+            pass  # another worker was first: its key is the key
+    return load_key(path)
