@@ -59,7 +59,8 @@ class State:
     observations: Mapping[str, tuple[str, ...]]
     """Observation ``system|code`` → the value codes (``system|code``) that mean the state."""
     within_days: int | None
-    """For events (a transfusion): only if it lies within so many days; None: as long as it is active."""
+    """For dated events (procedures, observations): only if they lie within so many days; None: however old.
+    A condition counts as long as it is active, whatever this says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,9 @@ class OverrideReason:
     display: Mapping[str, str]
     """By language."""
     alarm: bool = False
+    """Someone looks at once: the value or the patient may be wrong."""
+    maps_to: str = ""
+    """The HL7 non-adherence reason that this one is counted under, so that sites can be compared (CH-223)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ class Suggestion:
     label: str
     """A key of texts.*.toml."""
     resource: Mapping[str, Any]
-    """A FHIR resource with slots ``{patient}``, ``{encounter}``, ``{requester}`` …, filled by code only."""
+    """A FHIR resource with slots ``{patient}``, ``{encounter}``, ``{requester}`` …; ``order_template.fill`` fills it."""
     order: str | None = None
     """Name of the client's own order code (``[client.orders]``); without one the suggestion has no action."""
 
@@ -148,6 +152,8 @@ class Texts:
     sentences: Mapping[str, str]
     features: Mapping[str, str] = field(default_factory=dict)
     """Feature name → what a clinician calls it."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Prefetch key → what a clinician calls what it brings ("problem list")."""
 
     def __getitem__(self, key: str) -> str:
         return self.sentences[key]
@@ -185,6 +191,9 @@ class Service:
     holdout: float = 0.0
     audit: float = 0.0
     topic_display: Mapping[str, str] = field(default_factory=dict)
+    """Language → what the topic is called (the sentence ``topic``)."""
+    folder: str = ""
+    """Where the service was read from, for messages."""
 
     def key(self, name: str) -> PrefetchKey:
         """The prefetch key of this name; KeyError when there is none."""

@@ -42,7 +42,9 @@ class CodeSet:
     prefixes: tuple[str, ...] = field(default=())
 
     def __contains__(self, token: object) -> bool:
-        return isinstance(token, str) and (token in self.codes or (bool(self.prefixes) and token.startswith(self.prefixes)))
+        return isinstance(token, str) and (
+            token in self.codes or (bool(self.prefixes) and token.startswith(self.prefixes))
+        )
 
     def any_of(self, tokens: Iterable[str]) -> str | None:
         """The first token that is in the set, or None."""

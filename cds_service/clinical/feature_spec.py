@@ -25,6 +25,8 @@ class FeatureSpec:
     role: Role = "input"
     unit: str = "1"
     codes: frozenset[str] = frozenset()
+    category: str | None = None
+    """``laboratory`` or ``vital-signs``: which prefetch key can bring it, where a query asks by category."""
     molar_mass_g_per_mol: float | None = None
     spellings: Mapping[str, str] = field(default_factory=dict)
     """Text-only units (after NFKC) that this laboratory means so → the UCUM unit."""
@@ -72,7 +74,7 @@ class FeatureSet:
 
 
 _KEYS = {
-    "name", "origin", "role", "unit", "codes", "molar_mass_g_per_mol", "spellings", "aliases", "linear",
+    "name", "origin", "role", "unit", "codes", "category", "molar_mass_g_per_mol", "spellings", "aliases", "linear",
     "excludes_only", "window_days", "take", "plausible", "clip", "missing", "preliminary", "censored",
     "values", "fasting_of", "fasting_codes", "casual_codes",
 }  # fmt: skip
@@ -122,6 +124,7 @@ def _read_feature(table: Mapping[str, Any], place: int) -> FeatureSpec:
         role=table.get("role", "input"),
         unit=unit,
         codes=_codes(table, "codes", where),
+        category=table.get("category"),
         molar_mass_g_per_mol=table.get("molar_mass_g_per_mol"),
         spellings=spellings,
         aliases=table.get("aliases", {}),

@@ -1,0 +1,473 @@
+"""FHIR resources become facts, each with its proof: code, value, unit, time, status and the resource it came from.
+
+What can't be a fact (another patient's, undatable, not valid R4) is kept with its reason, so that a feature
+can say why it is missing and a card what was set aside. Values and units stay as they were reported: what a unit
+is worth is the feature's business (``features.py``).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, tzinfo
+from typing import Literal
+
+from msgspec import Struct
+
+from cds_service.clinical import fhir_shapes as fhir
+from cds_service.clinical.codes import SAME_SYSTEM, canonical
+from cds_service.clinical.times import Interval, TimeFault, interval_of
+from cds_service.clinical.units import UCUM
+
+__all__ = ["CodeIndex", "ConditionFact", "Facts", "ImageFact", "Measurement", "PatientFact", "measured", "read_facts"]
+
+_UNCONFIRMED = frozenset(("refuted", "entered-in-error", "provisional", "differential", "unconfirmed"))
+_ACTIVE = frozenset(("active", "recurrence", "relapse"))
+_MEDICATION_IN_USE = frozenset(("active", "on-hold", "unknown", "completed"))
+
+
+class Measurement(Struct, frozen=True, gc=False):
+    """One result as it was reported; ``reason`` says why it can't be used, if so."""
+
+    code: str
+    """The coding that matched, ``system|code``."""
+    source: str
+    """The resource that proves it, ``Observation/abc``."""
+    status: str = "final"
+    value: float | None = None
+    unit: str | None = None
+    unit_system: str | None = None
+    """UCUM's or another system; None when ``unit`` is text."""
+    comparator: str | None = None
+    coded: tuple[str, ...] = ()
+    """A coded result, as ``system|code``."""
+    start: datetime | None = None
+    end: datetime | None = None
+    flag: str | None = None
+    issued: datetime | None = None
+    reason: str | None = None
+
+
+class PatientFact(Struct, frozen=True):
+    born: Interval | None = None
+    sex: Literal["male", "female"] | None = None
+    deceased: bool = False
+
+
+class ConditionFact(Struct, frozen=True):
+    """A coded Condition or Procedure that counts, or a medication in use."""
+
+    codes: tuple[str, ...]
+    source: str
+    active: bool = True
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+class ImageFact(Struct, frozen=True):
+    source: str
+    study_uid: str | None
+    modalities: tuple[str, ...]
+    started: Interval | None
+
+
+class Facts(Struct, frozen=True):
+    """All that one chart says, as far as anything reads it."""
+
+    patient: PatientFact | None = None
+    measurements: Mapping[str, list[Measurement]] = {}
+    conditions: tuple[ConditionFact, ...] = ()
+    medications: tuple[ConditionFact, ...] = ()
+    procedures: tuple[ConditionFact, ...] = ()
+    encounter_class: str | None = None
+    images: tuple[ImageFact, ...] = ()
+    set_aside: Mapping[str, int] = {}
+    """Reason → how many resources were not used for it."""
+    unusable: Mapping[str, str] = {}
+    """``Type/id`` → reason, of what was set aside."""
+    unproven: frozenset[str] = frozenset()
+    """Keys in which something could not be read, so that they can prove no absence."""
+    oldest: Mapping[str, datetime] = {}
+    """Key → the oldest effective time in it, for "reaches back far enough" (W-12b)."""
+    unanswered: Mapping[str, str] = {}
+    """Key → ``key_absent``, ``key_failed`` or ``key_incomplete``."""
+
+
+def measured(code: str, value: float, unit: str, taken: datetime, *, source: str = "row") -> Measurement:
+    """A finished result in a UCUM unit at one instant, as a data set holds it."""
+    return Measurement(code=code, source=source, value=value, unit=unit, unit_system=UCUM, start=taken, end=taken)
+
+
+class CodeIndex:
+    """Which codings matter: a coding's system and code → its canonical name, or nothing."""
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        by_system: dict[str, dict[str, str]] = {}
+        for token in tokens:
+            system, _, code = token.partition("|")
+            by_system.setdefault(system, {})[code] = token
+        for other, system in SAME_SYSTEM.items():
+            if system in by_system:
+                by_system[other] = by_system[system]
+        self._by_system = by_system
+
+    def match(self, concept: fhir.CodeableConcept) -> str | None:
+        """The first coding that is listed, exactly; display, text and bare codes never match."""
+        for coding in concept.coding:
+            if coding.system is not None and coding.code is not None:
+                codes = self._by_system.get(coding.system)
+                if codes is not None:
+                    token = codes.get(coding.code)
+                    if token is not None:
+                        return token
+        return None
+
+
+def tokens_of(concept: fhir.CodeableConcept | None) -> tuple[str, ...]:
+    if concept is None:
+        return ()
+    return tuple(canonical(c.system, c.code) for c in concept.coding if c.system and c.code)
+
+
+def codes_of(concept: fhir.CodeableConcept | None) -> frozenset[str]:
+    return frozenset(c.code for c in concept.coding if c.code) if concept is not None else frozenset()
+
+
+class _Subject:
+    """Whether a reference is the patient whose chart was opened (case B-025)."""
+
+    def __init__(self, patient: str, fhir_server: str | None, resources: tuple[tuple[str | None, object], ...]) -> None:
+        base = fhir_server.rstrip("/") if fhir_server else None
+        self._exact = {f"Patient/{patient}"} | ({f"{base}/Patient/{patient}"} if base else set())
+        self._base = base
+        for full_url, resource in resources:
+            if full_url and full_url.startswith("urn:uuid:") and isinstance(resource, fhir.Patient):
+                if resource.id == patient:
+                    self._exact.add(full_url)
+
+    def reason(self, reference: fhir.Reference | None) -> str | None:
+        """None if it is the patient, else ``other_patient`` or ``subject_unresolved``."""
+        text = reference.reference if reference is not None else None
+        if text is None:
+            return "subject_unresolved"
+        if text in self._exact:
+            return None
+        unversioned = text.split("/_history/", 1)[0]
+        if unversioned in self._exact:
+            return None
+        if text.startswith(("urn:", "#")) or "Patient/" not in text:
+            return "subject_unresolved"
+        if self._base is None and "://" in text:
+            return "subject_unresolved"
+        return "other_patient"
+
+
+def read_facts(
+    contents: Mapping[str, fhir.KeyContent],
+    *,
+    patient: str,
+    index: CodeIndex,
+    fhir_server: str | None = None,
+    zone: tzinfo | None = None,
+    unanswered: Mapping[str, str] | None = None,
+) -> Facts:
+    """Read what the keys of one call hold about one patient.
+
+    Args:
+        contents: Key → its decoded content.
+        patient: The bare FHIR id of the patient whose chart was opened.
+        index: The codes that some feature or condition reads; other Observations are passed over.
+        fhir_server: Base URL under which absolute references are the patient's.
+        zone: The tenant's declared zone for times of day without one.
+        unanswered: Key → why it has no (full) answer; carried along for the features' reasons.
+
+    Returns:
+        The facts. Nothing here raises for what a resource holds.
+    """
+    reader = _Reader(patient, index, fhir_server, zone)
+    for key, content in contents.items():
+        reader.read(key, content)
+    return reader.facts(unanswered or {})
+
+
+class _Reader:
+    def __init__(self, patient: str, index: CodeIndex, fhir_server: str | None, zone: tzinfo | None) -> None:
+        self._patient_id, self._index, self._server, self._zone = patient, index, fhir_server, zone
+        self._patient: PatientFact | None = None
+        self._measurements: dict[str, list[Measurement]] = {}
+        self._versions: dict[tuple[str, str], tuple[int, tuple[str, int, str], fhir.Observation]] = {}
+        self._conditions: list[ConditionFact] = []
+        self._medications: list[ConditionFact] = []
+        self._procedures: list[ConditionFact] = []
+        self._images: list[ImageFact] = []
+        self._encounter_class: str | None = None
+        self._set_aside: dict[str, int] = {}
+        self._unusable: dict[str, str] = {}
+        self._unproven: set[str] = set()
+        self._oldest: dict[str, datetime] = {}
+        self._key = ""
+        self._readers: dict[type, Callable[..., None]] = {
+            fhir.Observation: self._observation,
+            fhir.Condition: self._condition,
+            fhir.MedicationRequest: self._medication,
+            fhir.Procedure: self._procedure,
+            fhir.Encounter: self._encounter,
+            fhir.ImagingStudy: self._imaging_study,
+            fhir.Patient: self._patient_resource,
+            fhir.Invalid: self._invalid,
+        }
+
+    def read(self, key: str, content: fhir.KeyContent) -> None:
+        self._key = key
+        self._subject = _Subject(self._patient_id, self._server, content.resources)
+        readers = self._readers
+        for _, resource in content.resources:
+            readers[type(resource)](resource)
+
+    def facts(self, unanswered: Mapping[str, str]) -> Facts:
+        return Facts(
+            patient=self._patient,
+            measurements=self._measurements,
+            conditions=tuple(self._conditions),
+            medications=tuple(self._medications),
+            procedures=tuple(self._procedures),
+            encounter_class=self._encounter_class,
+            images=tuple(self._images),
+            set_aside=self._set_aside,
+            unusable=self._unusable,
+            unproven=frozenset(self._unproven),
+            oldest=self._oldest,
+            unanswered=unanswered,
+        )
+
+    def _put_aside(self, source: str, reason: str, *, proves_nothing: bool) -> None:
+        self._set_aside[reason] = self._set_aside.get(reason, 0) + 1
+        self._unusable[source] = reason
+        if proves_nothing:
+            self._unproven.add(self._key)
+
+    def _is_patients(self, kind: str, resource_id: str | None, subject: fhir.Reference | None) -> bool:
+        reason = self._subject.reason(subject)
+        if reason is None:
+            return True
+        self._put_aside(f"{kind}/{resource_id}", reason, proves_nothing=reason == "subject_unresolved")
+        return False
+
+    def _patient_resource(self, resource: fhir.Patient) -> None:
+        if resource.id != self._patient_id:
+            self._put_aside("Patient/another", "other_patient", proves_nothing=False)
+            return
+        born: Interval | None = None
+        if resource.birth_date is not None:
+            try:
+                born = interval_of(resource.birth_date)
+            except TimeFault:
+                self._put_aside(f"Patient/{resource.id}", "time_invalid", proves_nothing=False)
+        sex: Literal["male", "female"] | None = None
+        if resource.gender == "male" or resource.gender == "female":
+            sex = resource.gender
+        self._patient = PatientFact(
+            born, sex, bool(resource.deceased_boolean) or resource.deceased_date_time is not None
+        )
+
+    def _invalid(self, resource: fhir.Invalid) -> None:
+        source = f"{resource.resource_type or 'Resource'}/{resource.id}"
+        self._put_aside(source, "invalid_resource", proves_nothing=True)
+        if resource.resource_type == "Observation" and resource.code is not None:
+            token = self._index.match(resource.code)
+            if token is not None:
+                self._add(Measurement(token, source, reason="invalid_resource"))
+
+    def _add(self, measurement: Measurement) -> None:
+        self._measurements.setdefault(measurement.code, []).append(measurement)
+
+    def _observation(self, resource: fhir.Observation) -> None:
+        token = self._index.match(resource.code)
+        if token is not None:
+            self._result(resource, token, resource, None)
+        for component in resource.component:
+            part = self._index.match(component.code)
+            if part is not None:
+                self._result(resource, part, component, component)
+
+    def _result(
+        self,
+        resource: fhir.Observation,
+        token: str,
+        holder: fhir.Observation | fhir.Component,
+        component: fhir.Component | None,
+    ) -> None:
+        source = f"Observation/{resource.id}"
+        known = self._measurements.get(token)
+        if known is not None and resource.id is not None and self._is_older_version(resource, token, source):
+            return
+        reason = self._subject.reason(resource.subject)
+        if reason is not None:
+            self._put_aside(source, reason, proves_nothing=reason == "subject_unresolved")
+            self._add(Measurement(token, source, reason=reason))
+            return
+        start, end, flag, reason = self._when(resource)
+        if start is not None:
+            oldest = self._oldest.get(self._key)
+            if oldest is None or start < oldest:
+                self._oldest[self._key] = start
+        value, unit, unit_system, comparator, coded, value_reason = _value(holder)
+        issued = self._issued(resource)
+        if resource.id is not None:
+            place = len(self._measurements.get(token, ()))
+            self._versions[(source, token)] = (place, _version(resource), resource)
+        self._add(
+            Measurement(
+                token, source, resource.status, value, unit, unit_system, comparator, coded,
+                start, end, flag, issued, reason or value_reason,
+            )
+        )  # fmt: skip
+        if reason is not None:
+            self._put_aside(source, reason, proves_nothing=True)
+
+    def _is_older_version(self, resource: fhir.Observation, token: str, source: str) -> bool:
+        """The same resource twice: the later version counts, whichever key or place it came in."""
+        known = self._versions.get((source, token))
+        if known is None:
+            return False
+        place, version, earlier = known
+        if _version(resource) <= version:
+            if _version(resource) == version and resource != earlier:
+                kept = self._measurements[token][place]
+                self._measurements[token][place] = Measurement(
+                    kept.code, kept.source, start=kept.start, end=kept.end, reason="conflicting"
+                )
+            return True
+        del self._measurements[token][place]
+        self._versions = {
+            name: (at - 1 if name[1] == token and at > place else at, seen, old)
+            for name, (at, seen, old) in self._versions.items()
+            if name != (source, token)
+        }
+        return False
+
+    def _when(self, resource: fhir.Observation) -> tuple[datetime | None, datetime | None, str | None, str | None]:
+        """(start, end, flag, reason): the clinically relevant time is effective[x], never ``issued`` (case B-054)."""
+        try:
+            text = resource.effective_date_time or resource.effective_instant
+            if text is not None:
+                start, end, flag = interval_of(text, self._zone)
+                return start, end, flag, None
+            period = resource.effective_period
+            if period is None:
+                return None, None, None, "time_missing"
+            if period.start is None or period.end is None:
+                return None, None, None, "time_ambiguous"
+            first, last = interval_of(period.start, self._zone), interval_of(period.end, self._zone)
+        except TimeFault:
+            return None, None, None, "time_invalid"
+        if last.end < first.start:
+            return None, None, None, "time_invalid"
+        return first.start, last.end, first.flag or last.flag, None
+
+    def _issued(self, resource: fhir.Observation) -> datetime | None:
+        if resource.issued is None:
+            return None
+        try:
+            return interval_of(resource.issued, self._zone).end
+        except TimeFault:
+            return None
+
+    def _condition(self, resource: fhir.Condition) -> None:
+        if not self._is_patients("Condition", resource.id, resource.subject):
+            return
+        if codes_of(resource.verification_status) & _UNCONFIRMED:
+            return
+        clinical = codes_of(resource.clinical_status)
+        start, end = self._edge(resource.onset_date_time), self._edge(resource.abatement_date_time)
+        active = bool(clinical & _ACTIVE) if clinical else resource.abatement_date_time is None
+        self._conditions.append(ConditionFact(tokens_of(resource.code), f"Condition/{resource.id}", active, start, end))
+
+    def _edge(self, text: str | None) -> datetime | None:
+        if text is None:
+            return None
+        try:
+            return interval_of(text, self._zone).start
+        except TimeFault:
+            return None
+
+    def _medication(self, resource: fhir.MedicationRequest) -> None:
+        if not self._is_patients("MedicationRequest", resource.id, resource.subject):
+            return
+        if resource.status not in _MEDICATION_IN_USE or resource.intent in ("proposal", "option"):
+            return
+        codes = tokens_of(resource.medication_codeable_concept)
+        if not codes:
+            self._put_aside(f"MedicationRequest/{resource.id}", "code_not_listed", proves_nothing=True)
+            return
+        self._medications.append(
+            ConditionFact(codes, f"MedicationRequest/{resource.id}", resource.status in ("active", "on-hold"))
+        )
+
+    def _procedure(self, resource: fhir.Procedure) -> None:
+        if not self._is_patients("Procedure", resource.id, resource.subject):
+            return
+        if resource.status not in ("completed", "in-progress"):
+            return
+        period = resource.performed_period
+        start = self._edge(resource.performed_date_time or (period.start if period else None))
+        end = self._edge(resource.performed_date_time or (period.end if period else None))
+        self._procedures.append(
+            ConditionFact(tokens_of(resource.code), f"Procedure/{resource.id}", start=start, end=end)
+        )
+
+    def _encounter(self, resource: fhir.Encounter) -> None:
+        if self._is_patients("Encounter", resource.id, resource.subject):
+            self._encounter_class = resource.class_.code
+
+    def _imaging_study(self, resource: fhir.ImagingStudy) -> None:
+        if not self._is_patients("ImagingStudy", resource.id, resource.subject):
+            return
+        if resource.status not in ("available", "registered", "unknown"):
+            self._put_aside(f"ImagingStudy/{resource.id}", "status_not_usable", proves_nothing=False)
+            return
+        uid = next((i.value for i in resource.identifier if i.system == "urn:dicom:uid" and i.value), None)
+        started = None
+        if resource.started is not None:
+            try:
+                started = interval_of(resource.started, self._zone)
+            except TimeFault:
+                self._put_aside(f"ImagingStudy/{resource.id}", "time_invalid", proves_nothing=False)
+                return
+        self._images.append(
+            ImageFact(
+                f"ImagingStudy/{resource.id}",
+                uid.removeprefix("urn:oid:") if uid else None,
+                tuple(modality.code for modality in resource.modality),
+                started,
+            )
+        )
+
+
+def _version(resource: fhir.Observation) -> tuple[str, int, str]:
+    meta = resource.meta
+    number = meta.version_id if meta is not None and meta.version_id is not None else ""
+    return (
+        (meta.last_updated if meta is not None else None) or "",
+        int(number) if number.isdecimal() and len(number) < 10 else 0,
+        resource.issued or "",
+    )
+
+
+_Value = tuple[float | None, str | None, str | None, str | None, tuple[str, ...], str | None]
+
+
+def _value(holder: fhir.Observation | fhir.Component) -> _Value:
+    """(value, unit, unit system, comparator, coded result, reason)."""
+    quantity = holder.value_quantity
+    if quantity is not None:
+        if quantity.value is None:
+            return None, None, None, None, (), "no_value"
+        if quantity.code is not None and quantity.system is not None:
+            return quantity.value, quantity.code, quantity.system, quantity.comparator, (), None
+        return quantity.value, quantity.unit or quantity.code, None, quantity.comparator, (), None
+    if holder.value_string is not None:
+        return None, None, None, None, (), "text_value" if holder.value_string.strip() else "invalid_resource"
+    if holder.value_codeable_concept is not None:
+        coded = tokens_of(holder.value_codeable_concept)
+        return None, None, None, None, coded, None if coded else "text_value"
+    if holder.value_integer is not None:
+        return float(holder.value_integer), None, None, None, (), None
+    return None, None, None, None, (), "no_value"

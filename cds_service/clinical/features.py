@@ -1,0 +1,291 @@
+"""Facts and a declaration become features: THE definition, for training and for serving.
+
+The moment is an argument, so that an answer can be replayed. A value or a reason, never both, never a silent zero.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from msgspec import Struct
+
+from cds_service.clinical.facts import Facts, Measurement
+from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
+from cds_service.clinical.times import whole_years
+from cds_service.clinical.units import UCUM, UnitError, conversion, text_spelling
+
+__all__ = ["Feature", "build_features", "model_inputs"]
+
+_ANY_ZONE = timedelta(hours=14)
+"""A day begins up to 14 hours before it begins in UTC."""
+
+_NOT_A_RESULT = frozenset(
+    (
+        "subject_unresolved", "other_patient", "invalid_resource", "time_missing", "time_invalid", "time_ambiguous",
+        "no_value", "status_not_usable", "time_in_future",
+    )
+)  # fmt: skip
+"""These leave an older result standing (and are said beside it); a newer result whose value can't be read does not."""
+
+
+class Feature(Struct, frozen=True, gc=False):
+    """A value in the declared unit, or the reason that there is none."""
+
+    name: str
+    value: float | None
+    reason: str | None = None
+    unit: str = "1"
+    source: str | None = None
+    code: str | None = None
+    start: datetime | None = None
+    taken: datetime | None = None
+    """The end of the clinically relevant time."""
+    flags: tuple[str, ...] = ()
+    """``unit_from_text``, ``unit_alias``, ``time_partial``, ``time_local``."""
+    newer_unusable: str | None = None
+    """Why a newer result than this one was not used."""
+    reported: tuple[float, str] | None = None
+    """The value and unit as they came, where they differ from the declared unit."""
+
+
+def build_features(
+    feature_set: FeatureSet, facts: Facts, now: datetime, *, zone: tzinfo | None = None
+) -> dict[str, Feature]:
+    """Build every declared feature of one patient.
+
+    Args:
+        feature_set: What is declared, inputs and conditions.
+        facts: The chart, in any order.
+        now: The moment of the hook call, with its time zone; later results are not used.
+        zone: The tenant's zone, in which a birthday begins; UTC when undeclared.
+
+    Returns:
+        Name → feature, in the order of the declaration.
+    """
+    built: dict[str, Feature] = {}
+    for spec in feature_set.features:
+        if spec.origin == "observation":
+            built[spec.name] = _latest(spec, facts, now)
+        elif spec.origin == "patient.age":
+            built[spec.name] = _age(spec, facts, now.astimezone(zone or UTC))
+        elif spec.origin == "patient.sex":
+            built[spec.name] = _sex(spec, facts)
+    for spec in feature_set.features:
+        if spec.origin == "fasting_state" and spec.fasting_of is not None:
+            built[spec.name] = _fasting(spec, built[spec.fasting_of])
+    return {spec.name: built[spec.name] for spec in feature_set.features}
+
+
+def model_inputs(feature_set: FeatureSet, features: Mapping[str, Feature]) -> tuple[list[float], list[float]]:
+    """Lay the inputs out as the graph wants them: (values, present); clipped as declared, a missing one 0 and 0."""
+    values: list[float] = []
+    present: list[float] = []
+    for spec in feature_set.inputs:
+        value = features[spec.name].value
+        if value is None:
+            values.append(0.0)
+            present.append(0.0)
+            continue
+        if spec.clip is not None:
+            value = min(max(value, spec.clip[0]), spec.clip[1])
+        values.append(value)
+        present.append(1.0)
+    return values, present
+
+
+def _age(spec: FeatureSpec, facts: Facts, now: datetime) -> Feature:
+    patient = facts.patient
+    if patient is None or patient.born is None:
+        return Feature(spec.name, None, "no_value", spec.unit)
+    if patient.deceased:
+        return Feature(spec.name, None, "patient_deceased", spec.unit)
+    today = now.date()
+    youngest = whole_years(patient.born.end.date(), today)
+    oldest = whole_years(patient.born.start.date(), today)
+    if youngest != oldest:
+        return Feature(spec.name, None, "time_ambiguous", spec.unit)
+    if spec.plausible is not None and not spec.plausible[0] <= oldest <= spec.plausible[1]:
+        return Feature(spec.name, None, "implausible", spec.unit)
+    return Feature(spec.name, float(oldest), None, spec.unit, "Patient")
+
+
+def _sex(spec: FeatureSpec, facts: Facts) -> Feature:
+    if facts.patient is None or facts.patient.sex is None:
+        return Feature(spec.name, None, "no_value", spec.unit)
+    return Feature(spec.name, 1.0 if facts.patient.sex == "male" else 0.0, None, spec.unit, "Patient")
+
+
+def _fasting(spec: FeatureSpec, of: Feature) -> Feature:
+    """From the code of the chosen result alone: 1 fasting, 0 casual, else unknown; never guessed from a time."""
+    if of.value is None or of.code is None:
+        return Feature(spec.name, None, of.reason or "no_result", spec.unit)
+    if of.code in spec.fasting_codes:
+        return Feature(spec.name, 1.0, None, spec.unit, of.source, of.code, of.start, of.taken)
+    if of.code in spec.casual_codes:
+        return Feature(spec.name, 0.0, None, spec.unit, of.source, of.code, of.start, of.taken)
+    return Feature(spec.name, None, "not_told", spec.unit)
+
+
+def _latest(spec: FeatureSpec, facts: Facts, now: datetime) -> Feature:
+    found: list[Measurement] = []
+    for code in spec.codes:
+        of_code = facts.measurements.get(code)
+        if of_code is not None:
+            found.extend(of_code)
+    if not found:
+        return Feature(spec.name, None, _why_nothing(facts), spec.unit)
+    opens = now - timedelta(days=spec.window_days) if spec.window_days is not None else None
+    usable: list[Measurement] = []
+    perhaps: list[Measurement] = []
+    refused: list[tuple[Measurement, str]] = []
+    for one in found:
+        reason = _why_not(one, spec, now, opens)
+        if reason is None:
+            usable.append(one)
+        else:
+            refused.append((one, reason))
+            if reason == "stale_or_unknown":
+                perhaps.append(one)
+    if not usable:
+        return Feature(spec.name, None, _reason_of_newest(refused), spec.unit)
+    newest = max(usable, key=lambda one: (_end(one), one.issued or _LONG_AGO))
+    rivals = [one for one in usable + perhaps if one is not newest and _end(one) >= _start(newest)]
+    feature = _feature(spec, newest)
+    if rivals:
+        reason = _why_not_ordered(spec, newest, feature, rivals)
+        if reason is not None:
+            return Feature(spec.name, None, reason, spec.unit)
+    newer = next(
+        (why for one, why in refused if why in _NOT_A_RESULT and why != "other_patient" and _is_newer(one, newest)),
+        None,
+    )
+    if newer is None:
+        return feature
+    return Feature(
+        feature.name, feature.value, feature.reason, feature.unit, feature.source, feature.code, feature.start,
+        feature.taken, feature.flags, newer, feature.reported,
+    )  # fmt: skip
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def _start(one: Measurement) -> datetime:
+    return one.start if one.start is not None else _LONG_AGO
+
+
+def _end(one: Measurement) -> datetime:
+    return one.end if one.end is not None else _LONG_AGO
+
+
+def _is_newer(one: Measurement, than: Measurement) -> bool:
+    """A result without a known time might be newer, so it is said."""
+    return one.end is None or _end(one) > _end(than)
+
+
+def _why_nothing(facts: Facts) -> str:
+    return next(iter(facts.unanswered.values()), "no_result")
+
+
+def _why_not(one: Measurement, spec: FeatureSpec, now: datetime, opens: datetime | None) -> str | None:
+    """Why a result can't be the feature, as far as status and time tell; None: it can."""
+    if one.status not in spec.statuses and one.reason in (None, "no_value", "text_value"):
+        return "status_not_usable"
+    if one.reason is not None and one.reason != "text_value":
+        return one.reason
+    start, end = _start(one), _end(one)
+    partial = one.flag == "time_partial"
+    if (start - _ANY_ZONE if partial else start) > now:
+        return "time_in_future"
+    if opens is not None and start < opens:
+        return "stale" if end < opens else "stale_or_unknown"
+    if end > now and not partial:
+        return "time_in_future"
+    return None
+
+
+def _reason_of_newest(refused: Sequence[tuple[Measurement, str]]) -> str:
+    return max(refused, key=lambda pair: _end(pair[0]))[1]
+
+
+def _why_not_ordered(
+    spec: FeatureSpec, newest: Measurement, feature: Feature, rivals: Sequence[Measurement]
+) -> str | None:
+    """Two results that time can't order and that differ: which is the latest is not known (case B-052)."""
+    differing = []
+    for rival in rivals:
+        other = _feature(spec, rival)
+        if (other.value, other.reason) != (feature.value, feature.reason):
+            differing.append(rival)
+    if not differing:
+        return None
+    same_instant = all(rival.start == rival.end == newest.start == newest.end for rival in differing)
+    if not same_instant:
+        return "time_ambiguous"
+    # One sampling time, several reports: they are versions of one result, which issued alone orders.
+    if newest.issued is not None and all(r.issued is not None and r.issued < newest.issued for r in differing):
+        return None
+    return "conflicting"
+
+
+def _feature(spec: FeatureSpec, one: Measurement) -> Feature:
+    """Give one result in the declared unit, or say why its value can't be used."""
+    flags = (one.flag,) if one.flag is not None else ()
+    if one.reason is not None:
+        return Feature(spec.name, None, one.reason, spec.unit)
+    if spec.values:
+        value = next((spec.values[token] for token in one.coded if token in spec.values), None)
+        if value is None:
+            return Feature(spec.name, None, "value_not_listed", spec.unit)
+        return Feature(spec.name, value, None, spec.unit, one.source, one.code, one.start, one.end, flags)
+    if one.value is None:
+        return Feature(spec.name, None, "no_value", spec.unit)
+    if one.comparator is not None:
+        return Feature(spec.name, None, "comparator", spec.unit)
+    slope_intercept, flag, reason = _unit(spec, one)
+    if slope_intercept is None:
+        return Feature(spec.name, None, reason, spec.unit)
+    slope, intercept = slope_intercept
+    value = one.value * slope + intercept if (slope, intercept) != (1.0, 0.0) else one.value
+    if not math.isfinite(value) or (spec.plausible is not None and not spec.plausible[0] <= value <= spec.plausible[1]):
+        return Feature(spec.name, None, "implausible", spec.unit)
+    reported = None if one.unit == spec.unit or one.unit is None else (one.value, one.unit)
+    if flag is not None:
+        flags = (*flags, flag)
+    return Feature(spec.name, value, None, spec.unit, one.source, one.code, one.start, one.end, flags, None, reported)
+
+
+def _unit(spec: FeatureSpec, one: Measurement) -> tuple[tuple[float, float] | None, str | None, str | None]:
+    """((slope, intercept), flag, reason): UCUM's own meaning first, then what this feature declares (case B-037)."""
+    unit = one.unit
+    if unit is None:
+        return ((1.0, 0.0), None, None) if spec.unit == "1" else (None, None, "unit_missing")
+    if one.unit_system == UCUM:
+        direct = _convert(spec, unit)
+        if direct is not None:
+            return direct, None, None
+        alias = spec.aliases.get(unit)
+        return _declared(spec, alias, "unit_alias")
+    if one.unit_system is not None:
+        return _declared(spec, spec.aliases.get(f"{one.unit_system}|{unit}"), "unit_alias")
+    return _declared(spec, text_spelling(unit, spec.spellings), "unit_from_text")
+
+
+def _declared(
+    spec: FeatureSpec, unit: str | None, flag: str
+) -> tuple[tuple[float, float] | None, str | None, str | None]:
+    converted = _convert(spec, unit) if unit is not None else None
+    return (converted, flag, None) if converted is not None else (None, None, "unit_not_convertible")
+
+
+def _convert(spec: FeatureSpec, unit: str) -> tuple[float, float] | None:
+    if unit == spec.unit:
+        return 1.0, 0.0
+    linear = spec.linear.get(unit)
+    if linear is not None:
+        return linear
+    try:
+        found = conversion(unit, spec.unit, molar_mass=spec.molar_mass_g_per_mol)
+    except UnitError:
+        return None
+    return found.slope, found.intercept

@@ -1,0 +1,385 @@
+"""The few fields of FHIR R4 resources that a feature or a condition reads, decoded strictly.
+
+A prefetch answer is decoded in one pass into these shapes; unknown fields and extensions pass unread.
+Only where that pass fails are the entries judged one by one, so that one foreign or broken resource never
+costs the chart (cases B-021, B-023). Numbers written as text, R5 shapes and missing required fields
+are invalid resources, never repaired.
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+__all__ = [
+    "Bundle", "CodeableConcept", "Coding", "Condition", "Encounter", "Entry", "ImagingStudy", "Invalid", "KeyContent",
+    "MedicationRequest", "Observation", "OperationOutcome", "Patient", "Procedure", "decode_key",
+]  # fmt: skip
+
+
+class Coding(Struct, frozen=True, gc=False):
+    system: str | None = None
+    code: str | None = None
+
+
+class CodeableConcept(Struct, frozen=True):
+    coding: tuple[Coding, ...] = ()
+    text: str | None = None
+
+
+class Reference(Struct, frozen=True, gc=False):
+    reference: str | None = None
+
+
+class Period(Struct, frozen=True, gc=False):
+    start: str | None = None
+    end: str | None = None
+
+
+class Quantity(Struct, frozen=True, gc=False):
+    value: float | None = None
+    comparator: str | None = None
+    unit: str | None = None
+    system: str | None = None
+    code: str | None = None
+
+
+class Meta(Struct, frozen=True, gc=False, rename="camel"):
+    version_id: str | None = None
+    last_updated: str | None = None
+
+
+class Component(Struct, frozen=True, rename="camel"):
+    code: CodeableConcept
+    value_quantity: Quantity | None = None
+    value_codeable_concept: CodeableConcept | None = None
+    value_string: str | None = None
+    value_integer: int | None = None
+
+
+class Resource(Struct, frozen=True, tag_field="resourceType", tag=True):
+    """Any resource that we read, told apart by ``resourceType``."""
+
+
+class Patient(Resource, frozen=True, rename="camel"):
+    id: str | None = None
+    birth_date: str | None = None
+    gender: str | None = None
+    deceased_boolean: bool | None = None
+    deceased_date_time: str | None = None
+
+
+class Observation(Resource, frozen=True, rename="camel"):
+    status: str
+    code: CodeableConcept
+    id: str | None = None
+    subject: Reference | None = None
+    effective_date_time: str | None = None
+    effective_period: Period | None = None
+    effective_instant: str | None = None
+    issued: str | None = None
+    value_quantity: Quantity | None = None
+    value_codeable_concept: CodeableConcept | None = None
+    value_string: str | None = None
+    value_integer: int | None = None
+    component: tuple[Component, ...] = ()
+    meta: Meta | None = None
+
+
+class Condition(Resource, frozen=True, rename="camel"):
+    id: str | None = None
+    code: CodeableConcept | None = None
+    subject: Reference | None = None
+    clinical_status: CodeableConcept | None = None
+    verification_status: CodeableConcept | None = None
+    onset_date_time: str | None = None
+    abatement_date_time: str | None = None
+
+
+class MedicationRequest(Resource, frozen=True, rename="camel"):
+    status: str
+    id: str | None = None
+    intent: str | None = None
+    subject: Reference | None = None
+    medication_codeable_concept: CodeableConcept | None = None
+    medication_reference: Reference | None = None
+
+
+class Procedure(Resource, frozen=True, rename="camel"):
+    status: str
+    id: str | None = None
+    code: CodeableConcept | None = None
+    subject: Reference | None = None
+    performed_date_time: str | None = None
+    performed_period: Period | None = None
+
+
+class Encounter(Resource, frozen=True, rename="camel"):
+    status: str
+    class_: Coding = field(name="class")
+    id: str | None = None
+    subject: Reference | None = None
+
+
+class DICOMCoding(Struct, frozen=True, gc=False):
+    """A modality or SOP class: a Coding in R4, a CodeableConcept in R5, so the code is required here."""
+
+    code: str
+    system: str | None = None
+
+
+class Instance(Struct, frozen=True, rename="camel"):
+    uid: str
+    sop_class: DICOMCoding
+
+
+class Series(Struct, frozen=True):
+    uid: str
+    modality: DICOMCoding
+    instance: tuple[Instance, ...] = ()
+
+
+class Identifier(Struct, frozen=True, gc=False):
+    system: str | None = None
+    value: str | None = None
+
+
+class ImagingStudy(Resource, frozen=True):
+    status: str
+    subject: Reference
+    id: str | None = None
+    started: str | None = None
+    identifier: tuple[Identifier, ...] = ()
+    modality: tuple[DICOMCoding, ...] = ()
+    series: tuple[Series, ...] = ()
+
+
+class Issue(Struct, frozen=True, gc=False):
+    severity: str
+    code: str | None = None
+
+
+class OperationOutcome(Resource, frozen=True):
+    issue: tuple[Issue, ...] = ()
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a search that says this is incomplete: ``error`` or ``fatal`` (case B-023)."""
+        return any(issue.severity in ("error", "fatal") for issue in self.issue)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        return tuple(issue.code for issue in self.issue if issue.code)
+
+
+Known = Patient | Observation | Condition | MedicationRequest | Procedure | Encounter | ImagingStudy | OperationOutcome
+
+
+class Link(Struct, frozen=True, gc=False):
+    relation: str | None = None
+    url: str | None = None
+
+
+class Entry(Struct, frozen=True, rename="camel"):
+    full_url: str | None = None
+    resource: Known | None = None
+
+
+class Bundle(Resource, frozen=True):
+    type: str | None = None
+    total: int | None = None
+    link: tuple[Link, ...] = ()
+    entry: tuple[Entry, ...] = ()
+
+
+class Invalid(Struct, frozen=True):
+    """A resource of a type that we read, in a shape that we must not: kept with its codes and its reason."""
+
+    resource_type: str
+    id: str | None
+    code: CodeableConcept | None
+
+
+Failure = Literal["refused", "failed", "not_fhir", "wrapper", "wrong_type"]
+
+
+class KeyContent(Struct, frozen=True):
+    """What one prefetch key held."""
+
+    resources: tuple[tuple[str | None, Known | Invalid], ...] = ()
+    """(fullUrl, resource) in the order of arrival; resources of types that nothing reads are left out."""
+    failure: Failure | None = None
+    is_bundle: bool = False
+    has_next: bool = False
+    next_url: str | None = None
+    total: int | None = None
+    entries: int = 0
+    """Entries in the Bundle that hold a resource, of any type but OperationOutcome."""
+
+
+_decode = msgspec.json.Decoder(Known | Bundle).decode
+_decode_known = msgspec.json.Decoder(Known).decode
+
+
+_NOTHING = Raw()
+
+
+class _LooseEntry(Struct, rename="camel"):
+    full_url: str | None = None
+    resource: Raw = _NOTHING
+
+
+class _LooseBundle(Struct, rename="camel"):
+    resource_type: str
+    entry: tuple[_LooseEntry, ...] = ()
+    link: tuple[Link, ...] = ()
+    total: int | None = None
+
+
+class _Tag(Struct, rename="camel"):
+    resource_type: str
+
+
+class _LooseCoded(Struct, rename="camel"):
+    code: CodeableConcept | None = None
+
+
+class _LooseId(Struct):
+    id: str | None = None
+
+
+class _Wrapper(Struct):
+    """The pre-1.0 form of a prefetch answer (CH-108)."""
+
+    response: Raw
+    resource: Raw
+
+
+_decode_loose = msgspec.json.Decoder(_LooseBundle).decode
+_decode_tag = msgspec.json.Decoder(_Tag).decode
+_decode_wrapper = msgspec.json.Decoder(_Wrapper).decode
+_KNOWN = frozenset(
+    ("Patient", "Observation", "Condition", "MedicationRequest", "Procedure", "Encounter", "ImagingStudy")
+)
+_REFUSALS = frozenset(("forbidden", "security", "login", "expired", "suppressed", "not-supported"))
+
+
+def decode_key(raw: bytes | memoryview) -> KeyContent:
+    """Decode what one prefetch key holds.
+
+    Args:
+        raw: The JSON of the key's value: a resource, a Bundle, ``null`` or an OperationOutcome.
+
+    Returns:
+        The resources, or the failure: ``refused`` or ``failed`` (an OperationOutcome), ``not_fhir`` (an error
+        page, a list, a number), ``wrapper`` (the pre-1.0 form). ``null`` and an empty Bundle are answers without
+        resources. Never raises on what JSON can hold.
+    """
+    if raw == b"null":
+        return KeyContent()
+    try:
+        content = _decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return _judge_one_by_one(raw)
+    if type(content) is Bundle:
+        return _from_entries([(entry.full_url, entry.resource) for entry in content.entry], content.link, content.total)
+    if isinstance(content, OperationOutcome):
+        return KeyContent(failure=_failure(content))
+    assert not isinstance(content, Bundle)  # noqa: S101 -- tells the type checker what the first branch took
+    return KeyContent(resources=((None, content),), entries=1)
+
+
+def _failure(outcome: OperationOutcome) -> Failure:
+    return "refused" if _REFUSALS.intersection(outcome.codes) else "failed"
+
+
+def _from_entries(
+    entries: list[tuple[str | None, Known | Invalid | None]], links: tuple[Link, ...], total: int | None
+) -> KeyContent:
+    resources: list[tuple[str | None, Known | Invalid]] = []
+    for full_url, resource in entries:
+        if resource is None:
+            continue
+        if type(resource) is OperationOutcome:
+            if resource.is_failure:
+                return KeyContent(failure=_failure(resource), is_bundle=True)
+            continue
+        resources.append((full_url, resource))
+    following = next((link.url for link in links if link.relation == "next"), None)
+    has_next = any(link.relation == "next" for link in links)
+    return KeyContent(
+        resources=tuple(resources),
+        is_bundle=True,
+        has_next=has_next,
+        next_url=following,
+        total=total,
+        entries=len(resources),
+    )
+
+
+def _judge_one_by_one(raw: bytes | memoryview) -> KeyContent:
+    try:
+        loose = _decode_loose(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return _judge_single(raw)
+    if loose.resource_type != "Bundle":
+        return _judge_single(raw)
+    entries: list[tuple[str | None, Known | Invalid | None]] = []
+    others = 0
+    for entry in loose.entry:
+        if entry.resource is _NOTHING:
+            continue
+        judged = _judge(entry.resource)
+        if judged is None:
+            others += 1
+        entries.append((entry.full_url, judged))
+    content = _from_entries(entries, loose.link, loose.total)
+    return msgspec.structs.replace(content, entries=content.entries + others)
+
+
+def _judge_single(raw: bytes | memoryview) -> KeyContent:
+    try:
+        _decode_wrapper(raw)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    else:
+        return KeyContent(failure="wrapper")
+    try:
+        tag = _decode_tag(raw).resource_type
+    except (msgspec.DecodeError, RecursionError):
+        return KeyContent(failure="not_fhir")
+    if tag == "Bundle":  # a Bundle whose own fields are of wrong types
+        return KeyContent(failure="not_fhir")
+    judged = _judge(raw)
+    if judged is None:
+        return KeyContent(failure="wrong_type")
+    return KeyContent(resources=((None, judged),), entries=1)
+
+
+def _judge(raw: bytes | memoryview | Raw) -> Known | Invalid | None:
+    """Decode one resource; a type that nothing reads is None, a known type in a wrong shape is Invalid."""
+    try:
+        return _decode_known(raw)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        tag = _decode_tag(raw).resource_type
+    except (msgspec.DecodeError, RecursionError):
+        return Invalid("", None, None)
+    if tag not in _KNOWN:
+        return None
+    return Invalid(tag, _loosely_id(raw), _loosely_code(raw))
+
+
+def _loosely_code(raw: bytes | memoryview | Raw) -> CodeableConcept | None:
+    try:
+        return msgspec.json.decode(raw, type=_LooseCoded).code
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _loosely_id(raw: bytes | memoryview | Raw) -> str | None:
+    try:
+        return msgspec.json.decode(raw, type=_LooseId).id
+    except (msgspec.DecodeError, RecursionError):
+        return None

@@ -1,0 +1,84 @@
+"""FHIR times are intervals: a date is its whole day, a month its whole month; nothing is filled in.
+
+Source: FHIR R4, Datatypes, dateTime and instant. A time of day needs seconds and a zone.
+"""
+
+import re
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import NamedTuple
+
+__all__ = ["Interval", "TimeFault", "interval_of", "whole_years"]
+
+_DATE_TIME = re.compile(
+    r"(?P<year>[0-9]{4})(?:-(?P<month>[0-9]{2})(?:-(?P<day>[0-9]{2})"
+    r"(?P<time>T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)?(?P<zone>Z|[+-][0-9]{2}:[0-9]{2})?)?)?"
+).fullmatch
+_LONGEST = 48
+_MOMENT = timedelta(microseconds=1)
+
+
+class TimeFault(ValueError):
+    """The text is not a FHIR dateTime, or lacks the zone that its time of day needs."""
+
+
+class Interval(NamedTuple):
+    """From ``start`` to ``end``, both included; one instant where the two are equal."""
+
+    start: datetime
+    end: datetime
+    flag: str | None = None
+    """``time_partial`` (a date, month or year) or ``time_local`` (read in the tenant's declared zone)."""
+
+
+def interval_of(text: str, zone: tzinfo | None = None) -> Interval:
+    """Read a FHIR dateTime or instant.
+
+    Args:
+        text: As it stands in the resource. Digits beyond microseconds are cut.
+        zone: The tenant's declared zone for times without one; undeclared means that they are refused. UTC and the
+            server's own zone are never assumed for a time of day; the days, months and years of partial dates are
+            those of the declared zone, else of UTC.
+
+    Raises:
+        TimeFault: Not a FHIR dateTime, or a time of day without a zone.
+
+    >>> interval_of("2026-05").end.isoformat()
+    '2026-05-31T23:59:59.999999+00:00'
+    """
+    match = _DATE_TIME(text) if len(text) <= _LONGEST else None
+    if match is None:
+        raise TimeFault("not a FHIR dateTime")
+    try:
+        if match["time"] is not None:
+            if match["zone"] is None:
+                if zone is None:
+                    raise TimeFault("a time of day without a zone")
+                local = datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
+                return Interval(local, local, "time_local")
+            moment = datetime.fromisoformat(text)
+            return Interval(moment, moment)
+        if match["zone"] is not None:
+            raise TimeFault("a date with a zone but no time")
+        return _whole(int(match["year"]), match["month"], match["day"], zone or UTC)
+    except (ValueError, OverflowError) as fault:
+        raise TimeFault("not a FHIR dateTime") from fault
+
+
+def _whole(year: int, month: str | None, day: str | None, zone: tzinfo) -> Interval:
+    start = datetime(year, int(month or 1), int(day or 1), tzinfo=zone)
+    if day is not None:
+        following = start + timedelta(days=1)
+    elif month is not None:
+        following = (start + timedelta(days=31)).replace(day=1)
+    else:
+        following = start.replace(year=year + 1)
+    return Interval(start, following - _MOMENT, "time_partial")
+
+
+def whole_years(born: date, on: date) -> int:
+    """Age in completed years; who is born on 29 February is a year older on 1 March of other years.
+
+    >>> whole_years(date(1958, 4, 12), date(2026, 4, 11)), whole_years(date(1958, 4, 12), date(2026, 4, 12))
+    (67, 68)
+    """
+    return on.year - born.year - ((on.month, on.day) < (born.month, born.day))
