@@ -20,6 +20,7 @@ __all__ = ["CodeIndex", "ConditionFact", "Facts", "ImageFact", "Measurement", "P
 
 _UNCONFIRMED = frozenset(("refuted", "entered-in-error", "provisional", "differential", "unconfirmed"))
 _ACTIVE = frozenset(("active", "recurrence", "relapse"))
+_SEX: Mapping[str, Literal["male", "female"]] = {"male": "male", "female": "female"}
 _MEDICATION_IN_USE = frozenset(("active", "on-hold", "unknown", "completed"))
 
 
@@ -138,9 +139,9 @@ class _Subject:
         self._exact = {f"Patient/{patient}"} | ({f"{base}/Patient/{patient}"} if base else set())
         self._base = base
         for full_url, resource in resources:
-            if full_url and full_url.startswith("urn:uuid:") and isinstance(resource, fhir.Patient):
-                if resource.id == patient:
-                    self._exact.add(full_url)
+            is_patient = isinstance(resource, fhir.Patient) and resource.id == patient
+            if is_patient and full_url is not None and full_url.startswith("urn:uuid:"):
+                self._exact.add(full_url)
 
     def reason(self, reference: fhir.Reference | None) -> str | None:
         """None if it is the patient, else ``other_patient`` or ``subject_unresolved``."""
@@ -167,6 +168,7 @@ def read_facts(
     fhir_server: str | None = None,
     zone: tzinfo | None = None,
     unanswered: Mapping[str, str] | None = None,
+    expected: Mapping[str, str] | None = None,
 ) -> Facts:
     """Read what the keys of one call hold about one patient.
 
@@ -177,13 +179,14 @@ def read_facts(
         fhir_server: Base URL under which absolute references are the patient's.
         zone: The tenant's declared zone for times of day without one.
         unanswered: Key → why it has no (full) answer; carried along for the features' reasons.
+        expected: Key → the resource type that its query asks for; resources of another type are not read (CH-109).
 
     Returns:
         The facts. Nothing here raises for what a resource holds.
     """
     reader = _Reader(patient, index, fhir_server, zone)
     for key, content in contents.items():
-        reader.read(key, content)
+        reader.read(key, content, (expected or {}).get(key))
     return reader.facts(unanswered or {})
 
 
@@ -214,12 +217,17 @@ class _Reader:
             fhir.Invalid: self._invalid,
         }
 
-    def read(self, key: str, content: fhir.KeyContent) -> None:
+    def read(self, key: str, content: fhir.KeyContent, expected: str | None) -> None:
         self._key = key
         self._subject = _Subject(self._patient_id, self._server, content.resources)
         readers = self._readers
+        if expected is not None:
+            wanted = getattr(fhir, expected, None)
+            readers = {kind: read for kind, read in readers.items() if kind in (wanted, fhir.Invalid)}
         for _, resource in content.resources:
-            readers[type(resource)](resource)
+            read = readers.get(type(resource))
+            if read is not None:
+                read(resource)
 
     def facts(self, unanswered: Mapping[str, str]) -> Facts:
         return Facts(
@@ -260,12 +268,8 @@ class _Reader:
                 born = interval_of(resource.birth_date)
             except TimeFault:
                 self._put_aside(f"Patient/{resource.id}", "time_invalid", proves_nothing=False)
-        sex: Literal["male", "female"] | None = None
-        if resource.gender == "male" or resource.gender == "female":
-            sex = resource.gender
-        self._patient = PatientFact(
-            born, sex, bool(resource.deceased_boolean) or resource.deceased_date_time is not None
-        )
+        deceased = bool(resource.deceased_boolean) or resource.deceased_date_time is not None
+        self._patient = PatientFact(born, _SEX.get(resource.gender or ""), deceased)
 
     def _invalid(self, resource: fhir.Invalid) -> None:
         source = f"{resource.resource_type or 'Resource'}/{resource.id}"
@@ -281,18 +285,17 @@ class _Reader:
     def _observation(self, resource: fhir.Observation) -> None:
         token = self._index.match(resource.code)
         if token is not None:
-            self._result(resource, token, resource, None)
+            self._result(resource, token, resource)
         for component in resource.component:
             part = self._index.match(component.code)
             if part is not None:
-                self._result(resource, part, component, component)
+                self._result(resource, part, component)
 
     def _result(
         self,
         resource: fhir.Observation,
         token: str,
         holder: fhir.Observation | fhir.Component,
-        component: fhir.Component | None,
     ) -> None:
         source = f"Observation/{resource.id}"
         known = self._measurements.get(token)

@@ -359,9 +359,11 @@ def _judge_single(raw: bytes | memoryview) -> KeyContent:
 def _judge(raw: bytes | memoryview | Raw) -> Known | Invalid | None:
     """Decode one resource; a type that nothing reads is None, a known type in a wrong shape is Invalid."""
     try:
-        return _decode_known(raw)
+        known: Known = _decode_known(raw)
     except (msgspec.DecodeError, RecursionError):
         pass
+    else:
+        return known
     try:
         tag = _decode_tag(raw).resource_type
     except (msgspec.DecodeError, RecursionError):
