@@ -5,6 +5,8 @@
     │   ├── WireError               the body breaks the CDS Hooks specification
     │   └── PatientMismatch         a resource belongs to another patient
     ├── NotAllowed                  who is calling, and may they                401
+    ├── TooSlow                     the body did not come in time               408
+    ├── RateLimited                 one caller asks more than its share         429
     ├── UnknownService              discovery does not list this id             404
     ├── UnsupportedMedia            not JSON, or an encoding we do not read     415
     ├── TooLarge                    over a limit on bytes, keys or resources    413
@@ -67,6 +69,14 @@ class PatientMismatch(BadRequest):
 
 class NotAllowed(CdsServiceError):
     """The caller is not known, or may not do this."""
+
+
+class TooSlow(CdsServiceError):
+    """The body did not come in time, or came slower than the least rate."""
+
+
+class RateLimited(CdsServiceError):
+    """One caller asks for more than its share."""
 
 
 class UnknownService(CdsServiceError):
