@@ -1,0 +1,371 @@
+"""A released model on disk: a folder that is read once, checked byte by byte, and refused when anything differs.
+
+The format is a page: ``docs/reference/model-bundle.md``.
+"""
+
+import hashlib
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from cds_service.clinical.feature_spec import FeatureSet, read_feature_set
+from cds_service.errors import BundleError, Fault
+
+__all__ = [
+    "BUNDLE_FILES",
+    "FORMAT",
+    "Bundle",
+    "Calibration",
+    "CalibrationBin",
+    "CalibrationStep",
+    "DataUsed",
+    "FileSeal",
+    "Golden",
+    "GoldenRow",
+    "InputReference",
+    "Manifest",
+    "OperatingPoint",
+    "Reference",
+    "ScoreReference",
+    "load_bundle",
+    "seal",
+]
+
+FORMAT = 1
+LARGEST_FILE_BYTES = 200 * 2**20
+"""SEC-122: a larger graph is not read at all."""
+BUNDLE_FILES = (
+    "model.onnx", "features.toml", "calibration.json", "operating_points.toml", "reference.json", "golden.json",
+    "metrics.json", "MODEL_CARD.md", "PACKAGE_INSERT.ja.md",
+)  # fmt: skip
+"""What a bundle must hold besides ``bundle.toml``."""
+UNLISTED = frozenset(("bundle.toml", "bundle.sig"))
+"""The list itself, and the signature over it."""
+
+T = TypeVar("T")
+
+
+class FileSeal(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file must be."""
+
+    sha256: str
+    bytes: int
+
+
+class DataUsed(Struct, frozen=True, forbid_unknown_fields=True):
+    """A data set that made the model: its files' hash of hashes, the rows used, its licence."""
+
+    name: str
+    sha256: str
+    rows: int
+    licence: str
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """``bundle.toml``."""
+
+    format: int
+    model: str
+    version: str
+    made_by: str
+    commit: str
+    parent: str
+    minimum_inputs: int
+    """Fewer present inputs than this: abstain."""
+    data: tuple[DataUsed, ...]
+    population: Mapping[str, str]
+    """Who the model was made on, by language, for the card's detail."""
+    prevalence: Mapping[str, float]
+    """Of the calibration set, by output."""
+    outputs: Mapping[str, str]
+    """Name → what it means; from the most to the least frequent, each contained in the one before."""
+    files: Mapping[str, FileSeal]
+
+
+class CalibrationStep(Struct, frozen=True, forbid_unknown_fields=True):
+    """P(this output, given the one before) = logistic(intercept + slope × logit of the graph)."""
+
+    output: str
+    intercept: float
+    slope: float
+
+
+class CalibrationBin(Struct, frozen=True, forbid_unknown_fields=True):
+    """Out-of-fold cases whose calibrated probability lay in [low, high)."""
+
+    low: float
+    high: float
+    cases: int
+    predicted: float | None
+    observed: float | None
+
+
+class Calibration(Struct, frozen=True, forbid_unknown_fields=True):
+    """``calibration.json``."""
+
+    method: str
+    steps: tuple[CalibrationStep, ...]
+    minimum_cases: int
+    """A bin with fewer never shows a number beyond its edge."""
+    bins: Mapping[str, tuple[CalibrationBin, ...]]
+
+
+class OperatingPoint(Struct, frozen=True, forbid_unknown_fields=True):
+    """A threshold and what it is expected to do, from out-of-fold predictions on the training data."""
+
+    output: str
+    threshold: float
+    cards_per_100: tuple[float, float, float]
+    """Per 100 eligible opens: estimate, low, high."""
+    ppv_score: tuple[float, float, float]
+    minimum_ppv_score: float
+    """Below it the service should fall silent."""
+    eligible: str
+    """Whom the figures are about."""
+    cases: int
+
+
+class InputReference(Struct, frozen=True, forbid_unknown_fields=True):
+    """One input in the training data: range (clipped as declared), deciles 10 … 90 %, share missing."""
+
+    low: float
+    high: float
+    deciles: tuple[float, ...]
+    missing_share: float
+
+
+class ScoreReference(Struct, frozen=True, forbid_unknown_fields=True):
+    deciles: tuple[float, ...]
+
+
+class Reference(Struct, frozen=True, forbid_unknown_fields=True):
+    """``reference.json``: what the training data looked like, for range checks and drift."""
+
+    rows: int
+    inputs: Mapping[str, InputReference]
+    scores: Mapping[str, ScoreReference]
+
+
+class GoldenRow(Struct, frozen=True, forbid_unknown_fields=True):
+    """Raw features (declared units, null = missing) and the probabilities that must come out."""
+
+    id: str
+    features: Mapping[str, float | None]
+    expected: Mapping[str, float]
+
+
+class Golden(Struct, frozen=True, forbid_unknown_fields=True):
+    """``golden.json``: run at every start."""
+
+    tolerance: float
+    """Largest absolute difference of a probability."""
+    rows: tuple[GoldenRow, ...]
+
+
+class Bundle(Struct, frozen=True):
+    """A bundle whose every byte was checked. Nothing is read from disk after this."""
+
+    folder: str
+    manifest: Manifest
+    features: FeatureSet
+    calibration: Calibration
+    operating_points: Mapping[str, OperatingPoint]
+    """From the lowest to the highest, as the file has them."""
+    reference: Reference
+    golden: Golden
+    metrics: Mapping[str, Any]
+    onnx: bytes = field(default=b"")
+    digest: str = ""
+    """sha256 of ``bundle.toml``, which holds the hashes of all else: the identity of the release."""
+
+    @property
+    def model(self) -> str:
+        return self.manifest.model
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(self.manifest.outputs)
+
+    @property
+    def prevalence(self) -> Mapping[str, float]:
+        return self.manifest.prevalence
+
+    def population(self, language: Literal["en", "ja"]) -> str:
+        """Say whom the model was made on."""
+        return self.manifest.population.get(language, self.manifest.population["en"])
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle, each file once, and check every byte that is then used.
+
+    Args:
+        folder: ``model_assets/<model>/<version>``.
+
+    Raises:
+        BundleError: A file is missing, extra, linked, of another size or hash, or does not say what it must. All
+            files that are wrong are named.
+    """
+    seal_bytes = _read_file(folder, "bundle.toml")
+    manifest = _manifest(folder, seal_bytes)
+    contents = _contents(folder, manifest)
+    try:
+        features = read_feature_set(tomllib.loads(contents["features.toml"].decode()))
+    except (ValueError, tomllib.TOMLDecodeError) as fault:
+        raise _error(folder, "features.toml", str(fault)) from None
+    bundle = Bundle(
+        folder=str(folder),
+        manifest=manifest,
+        features=features,
+        calibration=_json(folder, "calibration.json", contents, Calibration),
+        operating_points=_toml(
+            folder, "operating_points.toml", contents["operating_points.toml"], dict[str, OperatingPoint]
+        ),
+        reference=_json(folder, "reference.json", contents, Reference),
+        golden=_json(folder, "golden.json", contents, Golden),
+        metrics=_json(folder, "metrics.json", contents, dict[str, Any]),
+        onnx=contents["model.onnx"],
+        digest=hashlib.sha256(seal_bytes).hexdigest(),
+    )
+    _check_agreement(folder, bundle)
+    return bundle
+
+
+def seal(contents: Mapping[str, bytes]) -> dict[str, FileSeal]:
+    """Give what ``bundle.toml`` must say about files, by name."""
+    return {name: FileSeal(hashlib.sha256(data).hexdigest(), len(data)) for name, data in sorted(contents.items())}
+
+
+def _error(
+    folder: Path, file: str, what: str, do: str = "Restore the bundle from its release, or train it anew"
+) -> BundleError:
+    return BundleError(Fault(f"{folder}/{file}", what, do))
+
+
+def _read_file(folder: Path, name: str) -> bytes:
+    """Read a regular file without following a link; what is checked is what was read."""
+    try:
+        handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise _error(folder, name, "the file is missing") from None
+    except OSError as fault:
+        raise _error(folder, name, f"the file is a link or can't be opened ({fault.strerror})") from None
+    with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor, opened without following links
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise _error(folder, name, "not a regular file")
+        if status.st_size > LARGEST_FILE_BYTES:
+            raise _error(folder, name, f"larger than {LARGEST_FILE_BYTES} bytes")
+        return file.read()
+
+
+def _manifest(folder: Path, data: bytes) -> Manifest:
+    manifest = _toml(folder, "bundle.toml", data, Manifest)
+    if manifest.format != FORMAT:
+        raise _error(
+            folder,
+            "bundle.toml",
+            f"format {manifest.format} is not {FORMAT}",
+            "Use a release of this project that reads it",
+        )
+    if manifest.version != folder.name or manifest.model != folder.parent.name:
+        raise _error(
+            folder, "bundle.toml", "model and version differ from the folders' names", "Keep it in <model>/<version>"
+        )
+    if not set(BUNDLE_FILES) <= set(manifest.files):
+        gone = sorted(set(BUNDLE_FILES) - set(manifest.files))
+        raise _error(folder, "bundle.toml", f"[files] does not list {', '.join(gone)}")
+    return manifest
+
+
+def _contents(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    faults: list[Fault] = []
+    contents: dict[str, bytes] = {}
+    with os.scandir(folder) as entries:
+        extra = sorted(
+            entry.name for entry in entries if entry.name not in manifest.files and entry.name not in UNLISTED
+        )
+    faults.extend(Fault(f"{folder}/{name}", "bundle.toml does not list this file", "Remove it") for name in extra)
+    for name, expected in manifest.files.items():
+        if "/" in name or name in UNLISTED or name.startswith("."):
+            raise _error(folder, "bundle.toml", "[files] names something outside the bundle")
+        try:
+            data = _read_file(folder, name)
+        except BundleError as error:
+            faults.extend(error.faults)
+            continue
+        if len(data) != expected.bytes:
+            faults.extend(_error(folder, name, f"{len(data)} bytes instead of {expected.bytes}").faults)
+        elif hashlib.sha256(data).hexdigest() != expected.sha256:
+            faults.extend(_error(folder, name, "its sha256 is not the one in bundle.toml").faults)
+        contents[name] = data
+    if faults:
+        raise BundleError(*faults)
+    return contents
+
+
+def _json(folder: Path, name: str, contents: Mapping[str, bytes], kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(contents[name], type=kind)
+    except msgspec.MsgspecError as fault:
+        raise _error(folder, name, str(fault)) from None
+
+
+def _toml(folder: Path, name: str, data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(tomllib.loads(data.decode()), kind)
+    except (msgspec.MsgspecError, tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise _error(folder, name, str(fault)) from None
+
+
+def _check_agreement(folder: Path, bundle: Bundle) -> None:
+    """The parts of a bundle speak about the same inputs and outputs (F67)."""
+    inputs = [spec.name for spec in bundle.features.inputs]
+    outputs = list(bundle.outputs)
+    checks = (
+        ("bundle.toml", set(bundle.prevalence) == set(outputs), "prevalence and outputs differ"),
+        ("bundle.toml", _falls([bundle.prevalence.get(name, -1.0) for name in outputs]), "prevalence must fall from output to output, inside (0, 1)"),
+        ("bundle.toml", 1 <= bundle.manifest.minimum_inputs <= len(inputs), "minimum_inputs lies outside 1 … number of inputs"),
+        ("bundle.toml", "en" in bundle.manifest.population, "population has no English text"),
+        ("calibration.json", [step.output for step in bundle.calibration.steps] == outputs, "steps and outputs differ"),
+        ("calibration.json", set(bundle.calibration.bins) == set(outputs), "bins and outputs differ"),
+        ("calibration.json", _bins_hold(bundle.calibration), "bins do not cover 0 to 1, or a thin one is not at an end"),
+        ("reference.json", list(bundle.reference.inputs) == inputs, "inputs differ from those of features.toml"),
+        ("operating_points.toml", all(point.output in outputs for point in bundle.operating_points.values()), "an output is unknown"),
+        ("golden.json", len(bundle.golden.rows) > 0 and bundle.golden.tolerance > 0, "there are no golden rows, or no tolerance"),
+        (
+            "golden.json",
+            all(set(row.features) == set(inputs) and set(row.expected) == set(outputs) for row in bundle.golden.rows),
+            "a row's features or expected outputs differ from the model's",
+        ),
+    )  # fmt: skip
+    faults = [_error(folder, file, what).faults[0] for file, holds, what in checks if not holds]
+    if faults:
+        raise BundleError(*faults)
+
+
+def _bins_hold(calibration: Calibration) -> bool:
+    """Every output has bins from 0 to 1 without a gap, and the thin ones lie at the ends."""
+    for bins in calibration.bins.values():
+        if not bins or bins[0].low != 0 or bins[-1].high != 1:
+            return False
+        if any(one.high != after.low for one, after in pairwise(bins)):
+            return False
+        thick = [place for place, one in enumerate(bins) if one.cases >= calibration.minimum_cases]
+        if not thick or thick != list(range(thick[0], thick[-1] + 1)):
+            return False
+    return True
+
+
+def _falls(prevalences: list[float]) -> bool:
+    return all(0 < share < 1 for share in prevalences) and prevalences == sorted(prevalences, reverse=True)
