@@ -61,13 +61,19 @@ def load_key(path: Path) -> bytes:
             key = file.read()
     except OSError as failure:
         raise SettingsError(
-            Fault(where, f"the pseudonym key can't be read ({failure.strerror})", "Name a readable file in pseudonym_key_file")
+            Fault(
+                where,
+                f"the pseudonym key can't be read ({failure.strerror})",
+                "Name a readable file in pseudonym_key_file",
+            )
         ) from None
     if mode & 0o337:
         raise SettingsError(Fault(where, f"the pseudonym key has mode {mode:04o}", f"Run chmod 600 {path.name}"))
     if len(key) < KEY_BYTES:
         raise SettingsError(
-            Fault(where, f"the pseudonym key has {len(key)} bytes", f"Give {KEY_BYTES} random bytes, as from /dev/urandom")
+            Fault(
+                where, f"the pseudonym key has {len(key)} bytes", f"Give {KEY_BYTES} random bytes, as from /dev/urandom"
+            )
         )
     return key
 

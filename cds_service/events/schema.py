@@ -32,7 +32,9 @@ CardId = Annotated[str, Meta(pattern=rf"^(?:{_UUID}|sha256:[0-9a-f]{{32}})\Z")]
 Pseudonym = Annotated[str, Meta(pattern=r"^v[0-9]{1,4}:[a-z2-7]{26}\Z")]
 Unit = Annotated[str, Meta(pattern=r"^[A-Za-z0-9%/*.\[\]{}^_'-]{1,24}\Z")]
 """A UCUM code of the declared tables."""
-CodeSystem = Annotated[str, Meta(pattern=r"^(?:urn:[a-z0-9:.-]{1,120}|https?://[A-Za-z0-9.-]{1,80}(?:/[A-Za-z0-9._~/-]{0,120})?)\Z")]
+CodeSystem = Annotated[
+    str, Meta(pattern=r"^(?:urn:[a-z0-9:.-]{1,120}|https?://[A-Za-z0-9.-]{1,80}(?:/[A-Za-z0-9._~/-]{0,120})?)\Z")
+]
 ReasonCode = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, Meta(ge=0)]

@@ -1,0 +1,267 @@
+"""Open the store's file, or say why not: whose it is, who may read it, on what disk it lies, whether it is whole.
+
+What may never happen is a fresh, empty store beside a lost old one (F15), or a shorter history that nobody hears
+of (F13). A small file beside the database, ``….lock``, is held shared by every process that has the store open; the
+first one holds it alone while it checks, and it stays as the mark that here a store once was.
+"""
+
+import errno
+import fcntl
+import os
+import sqlite3
+import stat
+import time
+from pathlib import Path
+from typing import Final
+
+from cds_service.errors import Fault, SettingsError, StoreUnavailable
+from cds_service.events.table import APPLICATION_ID, CREATE, FORMAT
+
+__all__ = ["Lock", "connect", "disk_fault", "open_file"]
+
+BUSY_MS: Final = 2_000
+"""So long a commit waits for another writer (a backup, a second worker) before it gives up with 503 (F14)."""
+LOCK_WAIT_S: Final = 60.0
+"""So long a second worker waits while the first one checks the file."""
+FULL_CHECK_BYTES: Final = 32 * 1024 * 1024
+"""Files up to this size are checked row by row at each start; larger ones by structure, by ``check`` on demand."""
+_NETWORK_FILE_SYSTEMS: Final = {
+    0x6969: "NFS",
+    0x517B: "SMB",
+    0xFF534D42: "CIFS",
+    0xFE534D42: "SMB2",
+    0x65735546: "FUSE",
+}
+"""``statfs`` magic numbers (linux/magic.h): SQLite's journal needs shared memory and honest locks (F16)."""
+
+
+def disk_fault(path: Path, failure: Exception, verb: str) -> Fault:
+    """Say what the disk said, and what to do."""
+    text = str(failure)
+    if isinstance(failure, OSError) and failure.errno in {errno.ENOENT, errno.ESTALE}:
+        do = "Put the database file back and restart the service"
+    elif "full" in text:
+        do = "Free space on this disk; the store goes on by itself"
+    elif "locked" in text or "busy" in text:
+        do = "Ask again in a moment; another program holds the store"
+    elif "malformed" in text or "not a database" in text or "damaged" in text:
+        do = "Stop the service, keep this file, and restore the last backup"
+    elif "readonly" in text or "unable to open" in text:
+        do = "Give the service's user write access to the folder and the file"
+    elif "replaced" in text:
+        do = "Restart the service, so that it checks the new file"
+    else:
+        do = "Look at the disk and the system's log; the store goes on by itself when the disk works"
+    return Fault(str(path), f"the event store can't {verb} ({text})", do)
+
+
+def connect(path: Path, *, busy_ms: int = BUSY_MS, read_only: bool = False) -> sqlite3.Connection:
+    """Open one connection with the settings that make an acknowledged event durable (SEC-115).
+
+    Raises:
+        sqlite3.Error: The file is missing, locked for longer than *busy_ms*, or damaged.
+    """
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False,
+        timeout=busy_ms / 1000, cached_statements=256,
+    )  # fmt: skip
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA cache_size = -16384")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+class Lock:
+    """The ``….lock`` file, held by every process that has the store open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _take(self, kind: int) -> bool:
+        try:
+            fcntl.flock(self._handle, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def enter(self) -> bool:
+        """Wait until the lock is held alone (True: nobody else has the store open) or shared (somebody checked it).
+
+        Raises:
+            StoreUnavailable: Another process checks the store for longer than a minute.
+        """
+        until = time.monotonic() + LOCK_WAIT_S
+        while time.monotonic() < until:
+            if self._take(fcntl.LOCK_EX):
+                return True
+            if self._take(fcntl.LOCK_SH):
+                return False
+            time.sleep(0.01)
+        raise StoreUnavailable(Fault(str(self.path), "another process holds the event store alone", "Let it end"))
+
+    def share(self) -> None:
+        """Let others in after the check."""
+        while not self._take(fcntl.LOCK_SH):
+            time.sleep(0.01)  # changing a lock is not atomic: one that came between checks the same file again
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+def _prepare_folder(path: Path) -> None:
+    folder = path.parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError as failure:
+        raise SettingsError(
+            Fault(
+                str(folder),
+                f"the event store's folder can't be used ({failure.strerror})",
+                "Name a folder of the service's user in state",
+            )
+        ) from None
+    if status.st_uid != os.geteuid():
+        raise SettingsError(
+            Fault(
+                str(folder),
+                f"the folder belongs to user {status.st_uid}, the service runs as {os.geteuid()}",
+                "Change its owner",
+            )
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise SettingsError(
+            Fault(
+                str(folder),
+                f"others may enter the folder (mode {stat.S_IMODE(status.st_mode):04o})",
+                "Run chmod 700 on it",
+            )
+        )
+    name = _NETWORK_FILE_SYSTEMS.get(_file_system(folder))
+    if name is not None:
+        raise SettingsError(
+            Fault(str(folder), f"the event store lies on a network file system ({name})", "Put state on a local disk")
+        )
+
+
+def _file_system(folder: Path) -> int:
+    """The ``statfs`` magic number of the file system under a folder; 0 where the platform does not tell."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "statfs"):
+        return 0
+    buffer = (ctypes.c_long * 64)()
+    if libc.statfs(os.fsencode(folder), ctypes.byref(buffer)) != 0:
+        return 0
+    return int(buffer[0]) & 0xFFFFFFFF
+
+
+def _create(path: Path) -> None:
+    """Make an empty store under another name and move it into place whole, so that a kill leaves none or a good one."""
+    fresh = path.with_name(f".{path.name}.new")
+    for leftover in (
+        fresh,
+        fresh.with_name(f"{fresh.name}-wal"),
+        fresh.with_name(f"{fresh.name}-shm"),
+        fresh.with_name(f"{fresh.name}-journal"),
+    ):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    connection = sqlite3.connect(fresh, isolation_level=None)
+    try:
+        connection.executescript(CREATE)
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    finally:
+        connection.close()
+    fresh.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def open_file(path: Path) -> Lock:
+    """Check the store's file, or make it where there never was one, and hold its lock.
+
+    Raises:
+        SettingsError: The folder is not the service's own, is open to others, or lies on a network file system.
+        StoreUnavailable: The file is missing, damaged, foreign, of a newer version, or can't be written.
+    """
+    _prepare_folder(path)
+    lock_path = path.with_name(f"{path.name}.lock")
+    was_here = lock_path.exists()
+    try:
+        lock = Lock(lock_path)
+    except OSError as failure:
+        raise StoreUnavailable(disk_fault(path, failure, "open")) from None
+    try:
+        if lock.enter():
+            _check(path, was_here=was_here)
+            lock.share()
+    except (sqlite3.Error, OSError) as failure:
+        lock.close()
+        raise StoreUnavailable(disk_fault(path, failure, "open")) from None
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _check(path: Path, *, was_here: bool) -> None:
+    if not path.exists():
+        if was_here and path.with_name(f"{path.name}.lock").stat().st_size:
+            raise StoreUnavailable(
+                Fault(str(path), "the event store was here and its database file is gone",
+                      f"Restore it from the last backup, or remove {path.name}.lock to begin an empty one")
+            )  # fmt: skip
+        _create(path)
+    if path.stat().st_uid != os.geteuid():
+        raise StoreUnavailable(
+            Fault(str(path), f"the file belongs to user {path.stat().st_uid}", "Change its owner to the service's user")
+        )
+    path.chmod(0o600)
+    connection = connect(path)
+    try:
+        _check_contents(path, connection)
+    finally:
+        connection.close()
+    lock_path = path.with_name(f"{path.name}.lock")
+    if not lock_path.stat().st_size:
+        lock_path.write_text("an event store lives beside this file\n", encoding="ascii")
+
+
+def _check_contents(path: Path, connection: sqlite3.Connection) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise StoreUnavailable(
+            Fault(str(path), "this is an SQLite file, but no event store of ours", "Name another place in state")
+        )
+    if version > FORMAT:
+        raise StoreUnavailable(
+            Fault(
+                str(path),
+                f"the event store has format {version}, this version reads {FORMAT}",
+                "Install the newer version",
+            )
+        )
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    whole = path.stat().st_size <= FULL_CHECK_BYTES
+    found = connection.execute("PRAGMA integrity_check(1)" if whole else "PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise StoreUnavailable(
+            Fault(str(path), "the event store is damaged", "Keep this file, and restore the last backup")
+        )
+    connection.execute("BEGIN IMMEDIATE")  # a read-only disk or a foreign lock shows here, not at the first event
+    connection.execute("ROLLBACK")

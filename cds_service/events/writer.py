@@ -1,0 +1,210 @@
+"""The one thread that writes: it takes what is queued, commits it together, and only then lets anybody be told.
+
+Group commit without waiting: an idle store commits one event at once, a busy one many with one fsync. One SQL
+statement is one transaction (``BEGIN`` … ``COMMIT`` only for very large appends), so that the thread gives up the
+interpreter lock once a batch. A failed commit acknowledges nothing, and the connection is opened afresh.
+"""
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+from cds_service.errors import Fault, StoreUnavailable
+from cds_service.events.faults import faultpoint
+from cds_service.events.opening import disk_fault
+from cds_service.events.table import Row, insert
+
+__all__ = ["Append", "Writer"]
+
+BATCH_ROWS: Final = 128
+"""Rows of one commit; more wait for the next. At 64 waiting callers a commit takes all of them."""
+QUEUED_APPENDS_MAX: Final = 4096
+"""Beyond it the store says so at once: memory does not grow while the disk stands still (F10)."""
+IDLE_S: Final = 0.25
+"""So long without work, and what the journal holds is moved into the database file."""
+JOURNAL_PAGES_MAX: Final = 16_384
+"""About 64 MiB of 4 KiB pages: then the journal is moved even under load."""
+_PAGES_A_COMMIT: Final = 4
+"""Index and sequence pages that a commit rewrites, beside about one page a row."""
+
+
+@dataclass(slots=True)
+class Append:
+    """Rows that go in together or not at all, and where their numbers are awaited."""
+
+    rows: Sequence[Row]
+    future: Any
+    """An ``asyncio.Future`` or a ``concurrent.futures.Future``."""
+    loop: Any = None
+    """The asyncio loop of the future; None for the other kind."""
+    seqs: tuple[int, ...] = ()
+    error: StoreUnavailable | None = None
+
+    def settle(self) -> None:
+        """Give the waiting caller its numbers or its error, unless it went away."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.seqs)
+        else:
+            self.future.set_exception(self.error)
+
+
+class Writer:
+    """Owns the writing connection.
+
+    Args:
+        path: The database file.
+        connect: Opens a writing connection; raises ``sqlite3.Error`` or ``OSError``.
+    """
+
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._path = path
+        self._connect = connect
+        self._inode = path.stat().st_ino
+        self._connection: sqlite3.Connection | None = None
+        self._queue: queue.SimpleQueue[Append | None] = queue.SimpleQueue()
+        self._unmoved_pages = 0
+        self._closed = False
+        self.failed = False
+        """The last commit failed: the store is not ready until one succeeds."""
+        self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, append: Append) -> None:
+        """Queue an append.
+
+        Raises:
+            StoreUnavailable: The store is closed, or too much is waiting already.
+        """
+        if self._closed:
+            raise StoreUnavailable(Fault(str(self._path), "the event store is closed", "Start the service again"))
+        if self._queue.qsize() >= QUEUED_APPENDS_MAX:
+            raise StoreUnavailable(
+                Fault(str(self._path), "too many events wait to be written", "Look at the disk and ask again")
+            )
+        self._queue.put(append)
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Write what is queued, move the journal into the file, stop."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            batch, closing = self._take()
+            if batch:
+                self._write(batch)
+                faultpoint("before_answer")
+                _tell(batch)
+            if self._unmoved_pages and (closing or not batch or self._unmoved_pages >= JOURNAL_PAGES_MAX):
+                self._move_journal()
+        self._drop_connection()
+
+    def _take(self) -> tuple[list[Append], bool]:
+        """Wait for work, then take what is there; with an unmoved journal wait only until the store counts as idle.
+
+        Returns:
+            The appends, and whether the store is closing. No appends: it is idle.
+        """
+        batch: list[Append] = []
+        rows = 0
+        try:
+            append = self._queue.get(timeout=IDLE_S if self._unmoved_pages else None)
+            while append is not None:
+                batch.append(append)
+                rows += len(append.rows)
+                if rows >= BATCH_ROWS:
+                    return batch, False
+                append = self._queue.get_nowait()
+        except queue.Empty:
+            return batch, False
+        return batch, True
+
+    def _write(self, batch: list[Append]) -> None:
+        try:
+            self._commit(batch)
+        except (sqlite3.Error, OSError) as failure:
+            self.failed = True
+            self._drop_connection()
+            fault = disk_fault(self._path, failure, "write")
+            for append in batch:
+                append.seqs, append.error = (), StoreUnavailable(fault)
+        else:
+            self.failed = False
+
+    def _commit(self, batch: list[Append]) -> None:
+        if self._path.stat().st_ino != self._inode:
+            raise OSError("the database file was replaced under the running service")
+        if self._connection is None:
+            self._connection = self._connect()
+        rows = [row for append in batch for row in append.rows]
+        faultpoint("before_write")
+        if len(rows) <= 2 * BATCH_ROWS:
+            seqs = _insert(self._connection, rows)
+        else:
+            seqs = []
+            self._connection.execute("BEGIN IMMEDIATE")
+            for first in range(0, len(rows), BATCH_ROWS):
+                seqs += _insert(self._connection, rows[first : first + BATCH_ROWS])
+            self._connection.execute("COMMIT")
+        faultpoint("after_commit")
+        self._unmoved_pages += _PAGES_A_COMMIT + len(rows)
+        first = 0
+        for append in batch:
+            append.seqs = tuple(seqs[first : first + len(append.rows)])
+            first += len(append.rows)
+
+    def _move_journal(self) -> None:
+        self._unmoved_pages = 0
+        if self._connection is None:
+            return
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error:
+            self._drop_connection()  # nothing is lost, the journal still holds it; the next commit meets the fault
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _insert(connection: sqlite3.Connection, rows: list[Row]) -> list[int]:
+    """Add rows in one statement; a row whose id is there already keeps the number it has."""
+    cursor = connection.execute(insert(len(rows)), list(chain.from_iterable(rows)))
+    last = cursor.lastrowid or 0
+    if cursor.rowcount == len(rows):
+        return list(range(last - len(rows) + 1, last + 1))
+    marks = ", ".join("?" * len(rows))
+    statement = f"SELECT id, seq FROM event WHERE id IN ({marks})"  # noqa: S608 - no value in it
+    known = dict(connection.execute(statement, [row[0] for row in rows]).fetchall())
+    return [known[row[0]] for row in rows]
+
+
+def _tell(batch: list[Append]) -> None:
+    """Settle every append of a batch: on its own loop, with one wake-up for each loop."""
+    by_loop: dict[Any, list[Append]] = {}
+    for append in batch:
+        if append.loop is None:
+            append.settle()
+        else:
+            by_loop.setdefault(append.loop, []).append(append)
+    for loop, appends in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, appends)
+        except RuntimeError:
+            continue  # the loop is closed: what was asked for is durable, and nobody is left to be told
+
+
+def _settle(appends: list[Append]) -> None:
+    for append in appends:
+        append.settle()
