@@ -27,8 +27,8 @@ QUEUED_APPENDS_MAX: Final = 4096
 """Beyond it the store says so at once: memory does not grow while the disk stands still (F10)."""
 IDLE_S: Final = 0.25
 """So long without work, and what the journal holds is moved into the database file."""
-JOURNAL_PAGES_MAX: Final = 16_384
-"""About 64 MiB of 4 KiB pages: then the journal is moved even under load."""
+JOURNAL_PAGES_MAX: Final = 4_096
+"""16 MiB of 4 KiB pages: then the journal is moved even under load; overwriting a small one is cheaper than growing."""
 _PAGES_A_COMMIT: Final = 4
 """Index and sequence pages that a commit rewrites, beside about one page a row."""
 
