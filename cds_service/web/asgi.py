@@ -7,7 +7,6 @@ and each is a few lines that call the module where it lives.
 
 import asyncio
 import time
-import traceback
 from collections.abc import Collection, Sequence
 
 import structlog
@@ -201,7 +200,8 @@ class Door:
         """Answer with what went wrong; if the answer has begun, cut it."""
         if not isinstance(error, CdsServiceError | HTTPException):
             self._failures.add()
-            log.error("request_failed", request_id=call.request_id, route=_template(scope), error=_where(error))
+            # The renderer writes type and lines of code only: a message may quote what it stumbled over (SEC-086).
+            log.error("request_failed", request_id=call.request_id, route=_template(scope), exc_info=error)
         elif type(error).__name__ in _COUNTED:
             self._refused.add(type(error).__name__)
         if call.status:
@@ -224,7 +224,7 @@ class Door:
             method=method if method in _METHODS else OTHER,
             route=route,
             status=call.status,
-            bytes=call.sent,
+            bytes_out=call.sent,
             took_ms=round(seconds * 1000, 2),
             client=call.client,
             request_id=call.request_id,
@@ -269,20 +269,3 @@ def _methods_by_path(routes: Sequence[BaseRoute]) -> dict[str, set[str]]:
         if path is not None:
             allow.setdefault(path, set()).update(getattr(route, "methods", None) or ())
     return allow
-
-
-def _where(error: BaseException) -> str:
-    """Say which error rose and through which lines: never its message, never a local (SEC-086).
-
-    A message may quote what it stumbled over, and that may be a patient's.
-    """
-    frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
-    lines = [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames[-8:]]
-    cause = error.__cause__
-    kind = type(error).__name__ + (f" from {type(cause).__name__}" if cause is not None else "")
-    return " < ".join([kind, *reversed(lines)])
-
-
-def _short(filename: str) -> str:
-    """The last two parts of a path: enough to find the file, nothing about the machine."""
-    return "/".join(filename.split("/")[-2:])

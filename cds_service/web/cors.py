@@ -54,9 +54,8 @@ class CORS:
         return self._headers.get(origin, ())
 
     def preflight_for(self, origin: bytes) -> RawHeaders:
-        """The header fields of the answer to a preflight; none for a stranger."""
-        allowed = self.headers_for(origin)
-        return (*allowed, *_PREFLIGHT) if allowed else ()
+        """What the answer to a preflight says besides ``headers_for``; nothing to a stranger."""
+        return _PREFLIGHT if self.headers_for(origin) else ()
 
 
 _READABLE: RawHeaders = ((b"access-control-expose-headers", b"x-request-id, retry-after"),)

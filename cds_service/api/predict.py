@@ -1,0 +1,206 @@
+"""The plain window: named values in, calibrated probabilities out; kept like any other prediction.
+
+``POST /predict/{model}`` with ``{"age_years": 62, "bmi": {"value": 31.2, "unit": "kg/m2"}}``. It shares every
+definition with the hooks: the same features, the same gate, the same model, the same event log.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from time import perf_counter
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cds_service.api.values import read_values
+from cds_service.cdshooks.strict_json import parse_small
+from cds_service.clinical.feature_spec import FeatureSet
+from cds_service.clinical.features import Feature
+from cds_service.clinical.units import text_spelling
+from cds_service.errors import (
+    BadRequest,
+    CdsServiceError,
+    Fault,
+    TooLarge,
+    Unavailable,
+    UnknownService,
+    UnsupportedMedia,
+)
+from cds_service.events.ids import new_id
+from cds_service.events.schema import (
+    AnyEvent,
+    CallRefused,
+    Door,
+    PredictionMade,
+    PredictionWithheld,
+    RefusedReason,
+    Reported,
+)
+from cds_service.model.predict import Abstention, Prediction, predict
+from cds_service.model.runtime import Model
+from cds_service.web.body import read_body
+from cds_service.web.limits import DEFAULT_LIMITS, KIB, Limits
+from cds_service.web.problems import status_of
+
+__all__ = ["NOTICE", "AppendEvents", "Window", "answer_of", "event_of", "predict_routes"]
+
+AppendEvents = Callable[[Sequence[AnyEvent]], Awaitable[object]]
+"""Keeps events: durable when it returns, ``StoreUnavailable`` when they can't be kept."""
+
+NOTICE: Final = "A demonstration of method, not a medical device: it does not diagnose, and a clinician decides."
+
+_LARGEST: Final = 64 * KIB
+_ANNOTATION: Final = re.compile(r"\{[^{}]*\}")
+_REASONS: tuple[tuple[type[CdsServiceError], RefusedReason], ...] = (
+    (BadRequest, "bad_request"),
+    (UnknownService, "unknown_service"),
+    (UnsupportedMedia, "unsupported_media"),
+    (TooLarge, "too_large"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What the plain windows work with.
+
+    Args:
+        models: Name → open model.
+        append_events: The event store.
+        clock: The moment now, with a time zone.
+        tenant: For whom events are kept while there is no authentication.
+        client: Who is calling, while there is no authentication.
+        site_prevalence: Model → output → the site's declared prevalence.
+        limits: See ``web/limits.py``.
+    """
+
+    models: Mapping[str, Model]
+    append_events: AppendEvents
+    clock: Callable[[], datetime]
+    tenant: str | None = None
+    client: str | None = None
+    site_prevalence: Mapping[str, Mapping[str, float]] | None = None
+    limits: Limits = DEFAULT_LIMITS
+
+    def model(self, name: str) -> Model:
+        """The open model of this name.
+
+        Raises:
+            UnknownService: There is none.
+        """
+        model = self.models.get(name)
+        if model is None:
+            raise UnknownService(Fault("model", "there is no model of this name", "see /openapi.json for the names"))
+        return model
+
+    def prevalence(self, name: str) -> Mapping[str, float] | None:
+        return (self.site_prevalence or {}).get(name)
+
+    async def note_refusal(self, door: Door, error: CdsServiceError, started: float) -> None:
+        """Keep that a call was refused and why, unless it is the store or the load that refused it."""
+        reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), None)
+        if reason is None or isinstance(error, Unavailable):
+            return
+        now = self.clock()
+        await self.append_events(
+            [
+                CallRefused(
+                    id=new_id(now), at=now, tenant=self.tenant, client=self.client, door=door, reason=reason,
+                    status=status_of(error), faults=len(error.faults), took_ms=_took_ms(started),
+                )
+            ]
+        )  # fmt: skip
+
+
+def predict_routes(window: Window) -> list[Route]:
+    """The plain window's one address."""
+    limits = replace(window.limits, body_bytes=min(_LARGEST, window.limits.body_bytes))
+
+    async def predict_once(request: Request) -> Response:
+        started = perf_counter()
+        try:
+            model = window.model(request.path_params["model"])
+            now = window.clock()
+            body = parse_small(await read_body(request.scope, request.receive, limits))
+            features = read_values(body, model.features, now)
+        except CdsServiceError as error:
+            await window.note_refusal("predict", error, started)
+            raise
+        result = predict(model, features, site_prevalence=window.prevalence(model.name))
+        event = event_of(window, model.features, features, result, hook="predict", now=now, started=started)
+        await window.append_events([event])
+        return Response(
+            msgspec.json.encode(answer_of(model, features, result, event.id)), media_type="application/json"
+        )
+
+    return [Route("/predict/{model}", predict_once, methods=["POST"])]
+
+
+def event_of(
+    window: Window,
+    feature_set: FeatureSet,
+    features: Mapping[str, Feature],
+    result: Prediction | Abstention,
+    *,
+    hook: str,
+    now: datetime,
+    started: float,
+) -> PredictionMade | PredictionWithheld:
+    """What is kept of one prediction: inputs, scores, what was missing; the plain windows know no patient."""
+    inputs = {spec.name: features[spec.name] for spec in feature_set.inputs}
+    asked: dict[str, Any] = {
+        "id": new_id(now),
+        "at": now,
+        "tenant": window.tenant,
+        "client": window.client,
+        "hook": hook,
+        "model": result.model,
+        "version": result.version,
+        "features": {name: feature.value for name, feature in inputs.items()},
+        "reported": {
+            name: Reported(feature.reported[0], _unit_alone(feature.reported[1], feature_set[name].spellings))
+            for name, feature in inputs.items()
+            if feature.reported is not None
+        },
+        "missing": {name: feature.reason or "no_result" for name, feature in inputs.items() if feature.value is None},
+        "flags": tuple(sorted({flag for feature in inputs.values() for flag in feature.flags})),
+        "took_ms": _took_ms(started),
+    }
+    if isinstance(result, Abstention):
+        return PredictionWithheld(**asked, reason=result.reason, detail=next(iter(result.features), None))
+    return PredictionMade(**asked, scores=result.probabilities, operating_point=result.operating_point)
+
+
+def answer_of(
+    model: Model, features: Mapping[str, Feature], result: Prediction | Abstention, event_id: str
+) -> dict[str, Any]:
+    """What the caller reads."""
+    answer: dict[str, Any] = {"id": event_id, "model": result.model, "version": result.version}
+    if isinstance(result, Abstention):
+        answer["abstained"] = {"reason": result.reason, "features": result.features}
+    else:
+        outputs = model.bundle.manifest.outputs
+        answer["abstained"] = None
+        answer["probabilities"] = {
+            name: {"means": outputs[name], "value": value, "relation": sign}
+            for name, (value, sign) in result.display.items()
+        }
+        answer["operating_point"] = result.operating_point
+        answer["prevalence"] = "site" if result.at_site_prevalence else "calibration set"
+    inputs = [features[spec.name] for spec in model.features.inputs]
+    answer["used"] = {one.name: {"value": one.value, "unit": one.unit} for one in inputs if one.value is not None}
+    answer["missing"] = [one.name for one in inputs if one.value is None]
+    answer["notice"] = NOTICE
+    return answer
+
+
+def _unit_alone(unit: str, spellings: Mapping[str, str]) -> str:
+    """The unit as the log may hold it: UCUM, without annotations, which are free text (SEC-080)."""
+    return _ANNOTATION.sub("", text_spelling(unit, spellings) or unit) or "1"
+
+
+def _took_ms(started: float) -> float:
+    return round((perf_counter() - started) * 1000, 2)
