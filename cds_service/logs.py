@@ -26,7 +26,7 @@ ALLOWED_KEYS: Final = frozenset({
     "tenant", "client", "service", "hook", "model", "version", "route", "method", "request_id", "language",
     "host", "port", "address", "workers", "folder", "file", "setting", "command", "quirk",
     # how much
-    "took_ms", "bytes_in", "bytes_out", "seq", "events", "cards", "opens", "faults", "resources", "connections",
+    "took_ms", "bytes", "bytes_in", "bytes_out", "seq", "events", "cards", "opens", "faults", "resources", "connections",
     "budget_ms", "deadline_ms", "pid",
     # what went wrong
     "error", "trace", "problems", "dropped",

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from cds_service.errors import Fault, StoreUnavailable
+from cds_service.events.check import hold_to_schema
 from cds_service.events.ids import microseconds
 from cds_service.events.opening import BUSY_MS, Lock, connect, disk_fault, open_file
 from cds_service.events.schema import AnyEvent, Outcome, decode
-from cds_service.events.table import row
+from cds_service.events.table import Row, row
 from cds_service.events.writer import Append, Writer
 
 __all__ = ["CardKnown", "EventStore", "ShownCard", "StoredEvent", "open_store"]
@@ -29,7 +30,7 @@ __all__ = ["CardKnown", "EventStore", "ShownCard", "StoredEvent", "open_store"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _HISTORY = """
-SELECT shown.card, shown.at, shown.type, said.outcome, said.outcome_at
+SELECT shown.card, shown.at, shown.type, said.outcome, said.outcome_at, shown.body
 FROM event AS shown LEFT JOIN event AS said
   ON said.card = shown.card AND said.tenant IS shown.tenant AND said.service = shown.service AND said.outcome IS NOT NULL
 WHERE shown.patient = ? AND shown.at >= ? AND shown.card IS NOT NULL AND shown.tenant IS ? AND shown.service = ?
@@ -51,6 +52,8 @@ class ShownCard(NamedTuple):
     outcome: Outcome | None
     outcome_at: datetime | None
     """By the client's clock, by ours where theirs ran ahead."""
+    invocation: str | None = None
+    """``hookInstance``: the same chart open asked again is no repeat."""
 
 
 class CardKnown(NamedTuple):
@@ -67,11 +70,12 @@ class StoredEvent(NamedTuple):
     event: AnyEvent
 
 
-class _Suggestions(msgspec.Struct, gc=False):
+class _CardParts(msgspec.Struct, gc=False):
     suggestions: list[str] = []
+    invocation: str | None = None
 
 
-_suggestions = msgspec.json.Decoder(_Suggestions)
+_card_parts = msgspec.json.Decoder(_CardParts)
 
 
 class _CardRate:
@@ -146,7 +150,7 @@ class EventStore:
             msgspec.ValidationError: A field breaks the schema: a fault of our own code, and nothing is stored.
         """
         loop = asyncio.get_running_loop()
-        append = Append([row(event) for event in events], loop.create_future(), loop)
+        append = Append(_rows(events), loop.create_future(), loop)
         self._writer.put(append)
         seqs: tuple[int, ...] = await append.future
         return seqs
@@ -154,16 +158,17 @@ class EventStore:
     def append_and_wait(self, events: Sequence[AnyEvent], timeout_s: float = 30.0) -> tuple[int, ...]:
         """:meth:`append` for callers without an event loop: commands and tests."""
         future: Future[tuple[int, ...]] = Future()
-        self._writer.put(Append([row(event) for event in events], future))
+        self._writer.put(Append(_rows(events), future))
         return future.result(timeout_s)
 
     def history(self, tenant: str | None, service: str, patient: str, since: datetime) -> tuple[ShownCard, ...]:
         """The cards that a service made for a patient since a moment, oldest first, each with its last outcome."""
         found = self._look_up(_HISTORY, (patient, microseconds(since), tenant, service))
-        cards = {
-            card: ShownCard(card, _moment(at), kind, outcome, None if outcome_at is None else _moment(outcome_at))
-            for card, at, kind, outcome, outcome_at in found
-        }
+        cards: dict[str, ShownCard] = {}
+        for card, at, kind, outcome, outcome_at, body in found:
+            said_at = None if outcome_at is None else _moment(outcome_at)
+            invocation = _card_parts.decode(body).invocation
+            cards[card] = ShownCard(card, _moment(at), kind, outcome, said_at, invocation)
         return tuple(cards.values())
 
     def find_card(self, tenant: str | None, service: str, card: str) -> CardKnown | None:
@@ -172,7 +177,7 @@ class EventStore:
         if not found:
             return None
         at, body = found[0]
-        return CardKnown(_moment(at), frozenset(_suggestions.decode(body).suggestions))
+        return CardKnown(_moment(at), frozenset(_card_parts.decode(body).suggestions))
 
     def opens_and_cards(self, tenant: str | None, service: str, last: int) -> tuple[int, int]:
         """Count the newest eligible opens of a service, at most *last*, and the cards made in them, a rule's too.
@@ -205,6 +210,10 @@ class EventStore:
             yield from events
             seq = events[-1].seq
 
+    def query(self, statement: str) -> list[Any]:
+        """Ask the table something that reads it whole (``table.py`` says what is in it); for counts, not for chart opens."""
+        return self._look_up(statement, ())
+
     def close(self) -> None:
         """Write what is queued and let go of the file."""
         self._writer.close()
@@ -229,6 +238,12 @@ class EventStore:
                 str(self.path), f"event {seq} {what}", "Stop the service, keep this file, and restore the last backup"
             )
         )
+
+
+def _rows(events: Sequence[AnyEvent]) -> list[Row]:
+    for event in events:
+        hold_to_schema(event)
+    return [row(event) for event in events]
 
 
 def _moment(microseconds_: int) -> datetime:
