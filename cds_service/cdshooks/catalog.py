@@ -11,7 +11,7 @@ from cds_service.cdshooks.declaration import Service
 from cds_service.cdshooks.hook_specs import HOOKS
 from cds_service.errors import DeclarationError, Fault, UnknownService
 
-__all__ = ["CDS_HOOKS_VERSION", "Catalog", "load_services"]
+__all__ = ["CDS_HOOKS_VERSION", "Catalog", "duplicates", "load_services"]
 
 CDS_HOOKS_VERSION = "2.0.1"
 """The version of the specification that we implement (CH-031)."""
@@ -73,13 +73,14 @@ def load_services(hooks: Path) -> Catalog:
             services.append(read_service(folder)[0])
         except DeclarationError as error:
             faults.extend(error.faults)
-    faults.extend(_duplicates(services))
+    faults.extend(duplicates(services))
     if faults:
         raise DeclarationError(*faults)
     return Catalog(tuple(sorted(services, key=lambda service: (service.id, service.hook))))
 
 
-def _duplicates(services: list[Service]) -> list[Fault]:
+def duplicates(services: list[Service]) -> list[Fault]:
+    """Services that share id and hook: a call could not be dispatched (CH-034). Each fault names both folders."""
     seen: dict[tuple[str, str], Service] = {}
     faults = []
     for service in services:

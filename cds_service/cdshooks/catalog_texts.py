@@ -42,7 +42,7 @@ def check_slots(texts: Texts, document: Document, wanted: dict[str, CardText], f
         except ValueError as fault:
             faults.append(Fault(where, "the slots cannot be read", str(fault)))
             continue
-        lacking, unknown = sorted(card_text.needs - slots), sorted(slots - card_text.may)
+        lacking, unknown = sorted(card_text.needs - slots), sorted(slot for slot in slots if not card_text.fills(slot))
         if lacking:
             faults.append(Fault(where, f"the sentence lacks the slot {{{lacking[0]}}}", "say it; it is filled by code"))
         if unknown:

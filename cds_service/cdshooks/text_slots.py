@@ -5,6 +5,7 @@ and measures each summary with the longest value that every slot can take.
 """
 
 import json
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ __all__ = ["SUMMARY_LIMIT", "CardText", "card_texts", "longest", "output_slot", 
 SUMMARY_LIMIT = 140
 """A summary has fewer characters than this (CH-170)."""
 
+_PROBABILITY = re.compile(r"p\d+|p_[a-z0-9_]+")
 _LONGEST_DATE = date(2026, 12, 28)
 _ALWAYS = frozenset({"values", "missing", "set_aside", "model", "version", "months"})
 _MODEL = frozenset({"site_calibration", "population"})
@@ -32,6 +34,16 @@ class CardText:
     may: frozenset[str]
     """All slots that the code fills here."""
     summary: bool = False
+    probabilities: bool = False
+    """Whether the model's outputs are slots here too (:func:`output_slot`)."""
+
+    def fills(self, slot: str, outputs: tuple[str, ...] | None = None) -> bool:
+        """Whether code fills this slot here; with *outputs* None any output's slot is taken for one."""
+        if slot in self.may:
+            return True
+        if not self.probabilities:
+            return False
+        return _PROBABILITY.fullmatch(slot) is not None if outputs is None else slot in map(output_slot, outputs)
 
 
 def output_slot(output: str) -> str:
@@ -43,22 +55,17 @@ def output_slot(output: str) -> str:
     return f"p{output.removeprefix('ge')}" if output.removeprefix("ge").isdigit() else f"p_{output}"
 
 
-def card_texts(service: Service, outputs: tuple[str, ...] = ("ge57", "ge60", "ge65")) -> dict[str, CardText]:
-    """The sentences that this service needs in each of its languages, by key.
-
-    Args:
-        service: The declaration.
-        outputs: The names of the model's outputs; each is a slot (:func:`output_slot`).
-    """
-    probabilities = frozenset(output_slot(output) for output in outputs)
+def card_texts(service: Service) -> dict[str, CardText]:
+    """The sentences that this service needs in each of its languages, by key."""
     measured = frozenset({"value", "unit", "date"})
     none: frozenset[str] = frozenset()
     texts = {
-        "summary": CardText(none, probabilities | {"months"}, summary=True),
+        "summary": CardText(none, frozenset({"months"}), summary=True, probabilities=True),
         "summary_words": CardText(none, frozenset({"months"}), summary=True),
         "detail": CardText(
             frozenset({"values", "missing", "set_aside", "model", "version", "site_calibration"}),
-            _ALWAYS | _MODEL | probabilities,
+            _ALWAYS | _MODEL,
+            probabilities=True,
         ),
         "abstained_summary": CardText(none, frozenset({"reason", "months"}), summary=True),
         "abstained_detail": CardText(
