@@ -27,6 +27,7 @@ from cds_service.errors import BadRequest, CdsServiceError, Fault, UnknownServic
 from cds_service.model.predict import Abstention, Prediction, predict_many
 from cds_service.model.runtime import Model
 from cds_service.web.body import read_body
+from cds_service.web.call import call_of
 from cds_service.web.limits import MIB
 from cds_service.web.problems import status_of
 
@@ -84,6 +85,7 @@ def inference_routes(window: Window) -> list[Route]:
 
     async def infer(request: Request) -> Response:
         started = perf_counter()
+        call_of(request.scope).client = window.client or "-"
         try:
             model = _model(window, request)
             asked = _decode(await read_body(request.scope, request.receive, limits))

@@ -12,39 +12,31 @@ from time import perf_counter
 from typing import Any, Final
 
 import msgspec
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cds_service.api.refusal import refusal_event
 from cds_service.api.values import read_values
 from cds_service.cdshooks.strict_json import parse_small
 from cds_service.clinical.feature_spec import FeatureSet
 from cds_service.clinical.features import Feature
 from cds_service.clinical.units import text_spelling
-from cds_service.errors import (
-    BadRequest,
-    CdsServiceError,
-    Fault,
-    TooLarge,
-    Unavailable,
-    UnknownService,
-    UnsupportedMedia,
-)
+from cds_service.errors import CdsServiceError, Fault, StoreUnavailable, UnknownService
 from cds_service.events.ids import new_id
 from cds_service.events.schema import (
     AnyEvent,
-    CallRefused,
     Door,
     PredictionMade,
     PredictionWithheld,
-    RefusedReason,
     Reported,
 )
 from cds_service.model.predict import Abstention, Prediction, predict
 from cds_service.model.runtime import Model
 from cds_service.web.body import read_body
+from cds_service.web.call import call_of
 from cds_service.web.limits import DEFAULT_LIMITS, KIB, Limits
-from cds_service.web.problems import status_of
 
 __all__ = ["NOTICE", "AppendEvents", "Window", "answer_of", "event_of", "predict_routes"]
 
@@ -55,12 +47,8 @@ NOTICE: Final = "A demonstration of method, not a medical device: it does not di
 
 _LARGEST: Final = 64 * KIB
 _ANNOTATION: Final = re.compile(r"\{[^{}]*\}")
-_REASONS: tuple[tuple[type[CdsServiceError], RefusedReason], ...] = (
-    (BadRequest, "bad_request"),
-    (UnknownService, "unknown_service"),
-    (UnsupportedMedia, "unsupported_media"),
-    (TooLarge, "too_large"),
-)
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +88,16 @@ class Window:
         return (self.site_prevalence or {}).get(name)
 
     async def note_refusal(self, door: Door, error: CdsServiceError, started: float) -> None:
-        """Keep that a call was refused and why, unless it is the store or the load that refused it."""
-        reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), None)
-        if reason is None or isinstance(error, Unavailable):
+        """Keep that a call was refused and why; a store that fails must not hide the first error."""
+        event = refusal_event(
+            error, door=door, now=self.clock(), tenant=self.tenant, client=self.client, took_ms=_took_ms(started)
+        )
+        if event is None:
             return
-        now = self.clock()
-        await self.append_events(
-            [
-                CallRefused(
-                    id=new_id(now), at=now, tenant=self.tenant, client=self.client, door=door, reason=reason,
-                    status=status_of(error), faults=len(error.faults), took_ms=_took_ms(started),
-                )
-            ]
-        )  # fmt: skip
+        try:
+            await self.append_events([event])
+        except StoreUnavailable:
+            log.exception("event_lost", door=door)
 
 
 def predict_routes(window: Window) -> list[Route]:
@@ -121,6 +106,7 @@ def predict_routes(window: Window) -> list[Route]:
 
     async def predict_once(request: Request) -> Response:
         started = perf_counter()
+        call_of(request.scope).client = window.client or "-"
         try:
             model = window.model(request.path_params["model"])
             now = window.clock()
