@@ -14,7 +14,7 @@ from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
 from cds_service.clinical.times import whole_years
 from cds_service.clinical.units import UCUM, UnitError, conversion, text_spelling
 
-__all__ = ["Feature", "build_features", "model_inputs"]
+__all__ = ["Feature", "age_bounds", "build_features", "model_inputs"]
 
 _ANY_ZONE = timedelta(hours=14)
 """A day begins up to 14 hours before it begins in UTC."""
@@ -67,7 +67,7 @@ def build_features(
         if spec.origin == "observation":
             built[spec.name] = _latest(spec, facts, now)
         elif spec.origin == "patient.age":
-            built[spec.name] = _age(spec, facts, now.astimezone(zone or UTC))
+            built[spec.name] = _age(spec, facts, now, zone)
         elif spec.origin == "patient.sex":
             built[spec.name] = _sex(spec, facts)
     for spec in feature_set.features:
@@ -93,18 +93,27 @@ def model_inputs(feature_set: FeatureSet, features: Mapping[str, Feature]) -> tu
     return values, present
 
 
-def _age(spec: FeatureSpec, facts: Facts, now: datetime) -> Feature:
+def age_bounds(facts: Facts, now: datetime, zone: tzinfo | None = None) -> tuple[int, int] | None:
+    """Completed years at *now*, youngest and oldest possible where only the year or month of birth is known.
+
+    None without a usable date of birth and for the dead, whose age is never computed to today.
+    """
     patient = facts.patient
-    if patient is None or patient.born is None:
-        return Feature(spec.name, None, "no_value", spec.unit)
-    if patient.deceased:
-        return Feature(spec.name, None, "patient_deceased", spec.unit)
-    today = now.date()
-    youngest = whole_years(patient.born.end.date(), today)
-    oldest = whole_years(patient.born.start.date(), today)
+    if patient is None or patient.born is None or patient.deceased:
+        return None
+    today = now.astimezone(zone or UTC).date()
+    return whole_years(patient.born.end.date(), today), whole_years(patient.born.start.date(), today)
+
+
+def _age(spec: FeatureSpec, facts: Facts, now: datetime, zone: tzinfo | None) -> Feature:
+    bounds = age_bounds(facts, now, zone)
+    if bounds is None:
+        deceased = facts.patient is not None and facts.patient.deceased
+        return Feature(spec.name, None, "patient_deceased" if deceased else "no_value", spec.unit)
+    youngest, oldest = bounds
     if youngest != oldest:
         return Feature(spec.name, None, "time_ambiguous", spec.unit)
-    if spec.plausible is not None and not spec.plausible[0] <= oldest <= spec.plausible[1]:
+    if oldest < 0 or (spec.plausible is not None and not spec.plausible[0] <= oldest <= spec.plausible[1]):
         return Feature(spec.name, None, "implausible", spec.unit)
     return Feature(spec.name, float(oldest), None, spec.unit, "Patient")
 

@@ -1,0 +1,303 @@
+"""THE FAST LOOP: one hook call becomes cards and events. Stores nothing: the caller does, before it replies."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from cds_service.cdshooks import eligibility
+from cds_service.cdshooks.cards import CardWriter, Chart
+from cds_service.cdshooks.cards_wire import Card
+from cds_service.cdshooks.client import Client
+from cds_service.cdshooks.declaration import Service
+from cds_service.cdshooks.eligibility import Withheld
+from cds_service.cdshooks.prefetch import Prefetch, read_prefetch
+from cds_service.cdshooks.wire import CDSRequest
+from cds_service.clinical.facts import CodeIndex, Facts, read_facts
+from cds_service.clinical.features import Feature, build_features
+from cds_service.errors import DataUnavailable, Fault
+from cds_service.events.ids import new_id
+from cds_service.events.schema import AnyEvent, PredictionMade, PredictionWithheld, Reported, RuleFired
+from cds_service.events.store import ShownCard
+from cds_service.model.predict import Abstention, Prediction, predict
+from cds_service.model.runtime import Model
+
+__all__ = ["Answer", "Desk", "History", "answer", "open_desk"]
+
+_YEAR = timedelta(days=366)
+
+
+class History(Protocol):
+    """What was shown before: to this patient, and lately to all."""
+
+    def history(self, tenant: str, service: str, patient: str, since: datetime) -> Sequence[ShownCard]: ...
+
+    def opens_and_cards(self, tenant: str, service: str, last: int) -> tuple[int, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One service with its model, made once: what every call of it needs."""
+
+    service: Service
+    model: Model
+    index: CodeIndex
+    writer: CardWriter
+    expected: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What leaves, and what must be on disk before it does."""
+
+    cards: tuple[Card, ...]
+    events: tuple[AnyEvent, ...]
+    refusal: DataUnavailable | None = None
+    """412 instead of cards: needed data could not be had."""
+
+
+def open_desk(service: Service, model: Model, *, service_url: str | None = None) -> Desk:
+    """Join a service and its model, and check their cards once in every language.
+
+    Args:
+        service: The declaration.
+        model: The open model that it names.
+        service_url: Where people read about the service; the card's source.
+    """
+    tokens = {code for spec in model.features.features for code in spec.codes | spec.excludes_only}
+    tokens |= {code for state in service.when.not_state for code in state.observations}
+    expected = {key.name: key.resource_type for key in service.prefetch if key.resource_type}
+    return Desk(service, model, CodeIndex(tokens), CardWriter(service, model.bundle, service_url), expected)
+
+
+async def answer(
+    request: CDSRequest,
+    desk: Desk,
+    *,
+    client: Client,
+    language: str,
+    history: History,
+    pseudonym: str,
+    now: datetime,
+    took_ms: Callable[[], float],
+) -> Answer:
+    """Answer one hook call.
+
+    Args:
+        request: The call, free of faults.
+        desk: The service and its model.
+        client: Who calls.
+        language: Of the card's texts.
+        history: Earlier cards of this tenant.
+        pseudonym: The patient's name in the log; the id goes no further than the facts.
+        now: The moment of the call: ages, windows and repeats are counted from it.
+        took_ms: Time since the call came in, for the event.
+
+    Raises:
+        PatientMismatch, WireError, TooLarge: The prefetch can't be used at all.
+    """
+    service, model = desk.service, desk.model
+    context = request.context
+    prefetch = read_prefetch(service, request.prefetch, patient=context.patient_id)
+    facts = read_facts(
+        prefetch.contents,
+        patient=context.patient_id,
+        index=desk.index,
+        fhir_server=request.fhir_server,
+        zone=client.zone,
+        unanswered=prefetch.unanswered,
+        expected=desk.expected,
+    )
+    features = build_features(model.features, facts, now, zone=client.zone)
+    chart = Chart(
+        patient=context.patient_id,
+        user=context.user_id or "",
+        encounter=context.encounter_id,
+        facts=facts,
+        features=features,
+        months=eligibility.absence_window_months(service, facts, model.features, now),
+        now=now,
+        zone=client.zone,
+    )
+    note = _Note(request, desk, client, language, pseudonym, now, prefetch, facts, features, took_ms)
+
+    withheld = _before_data(service, context.user_type, now) or eligibility.why_excluded(
+        service, facts, model.features, now, zone=client.zone
+    )
+    if withheld is not None:
+        return Answer((), (note.withheld(withheld),))
+    unavailable = [key.name for key in service.prefetch if key.required and prefetch.has_failed(key.name)]
+    abstaining = [
+        key.name
+        for key in service.prefetch
+        if not key.required and key.on_failure == "abstain" and prefetch.has_failed(key.name)
+    ]
+    if unavailable and service.on_missing == "412":
+        event = note.withheld(Withheld("data_missing", unavailable[0]))
+        return Answer((), (event,), refusal=_precondition_failed(unavailable))
+    shown = history.history(client.tenant, service.id, pseudonym, now - _YEAR)
+    is_quiet = client.is_silent or eligibility.is_repeated(service.repeat, shown, now)
+    if unavailable or abstaining:
+        reason = Withheld("data_missing" if unavailable else "data_unknown", (unavailable + abstaining)[0])
+        if is_quiet:
+            return Answer((), (note.withheld(reason),))
+        card = desk.writer.missing(unavailable + abstaining, prefetch.states, chart, language)
+        return Answer((card,), (note.withheld(reason, card=card),))
+    rule = eligibility.fired_rule(service, features, model.features)
+    unknown = eligibility.why_unknown(service, prefetch, facts, features, model.features, now, zone=client.zone)
+    if unknown is not None:
+        return Answer((), (note.withheld(unknown),))
+    if rule is not None:
+        if is_quiet:
+            return Answer((), (note.withheld(Withheld("silent_site" if client.is_silent else "repeated")),))
+        card = desk.writer.rule(rule, chart, client, language)
+        return Answer((card,), (note.rule_fired(rule.name, rule.feature, card),))
+
+    site = client.prevalence.get(service.id)
+    prediction = predict(model, features, site_prevalence=site.by_output if site is not None else None)
+    if isinstance(prediction, Abstention):
+        reason = Withheld(prediction.reason, prediction.features[0] if prediction.features else None)
+        return Answer((), (note.withheld(reason),))
+    withheld = _after_prediction(desk, client, history, prediction, is_repeated=is_quiet)
+    if withheld is not None:
+        return Answer((), (note.withheld(withheld, prediction=prediction),))
+    card = desk.writer.prediction(prediction, chart, client, language)
+    return Answer((card,), (note.made(prediction, card),))
+
+
+def _before_data(service: Service, user_type: str | None, now: datetime) -> Withheld | None:
+    if not eligibility.is_viewer(service, user_type):
+        return Withheld("viewer_not_clinician")
+    if service.owner.review_by is not None and now.date() > service.owner.review_by:
+        return Withheld("review_overdue")
+    return None
+
+
+def _after_prediction(
+    desk: Desk, client: Client, history: History, prediction: Prediction, *, is_repeated: bool
+) -> Withheld | None:
+    """Why a prediction is not shown; it is logged all the same, so that a silent site can be judged."""
+    service = desk.service
+    if not desk.writer.is_shown(prediction):
+        return Withheld("below_threshold")
+    if client.is_silent:
+        return Withheld("silent_site")
+    if is_repeated:
+        return Withheld("repeated")
+    ceiling = service.repeat.cards_per_100_opens_max
+    if ceiling is not None:
+        opens, cards = history.opens_and_cards(client.tenant, service.id, _CEILING_WINDOW)
+        if opens >= _CEILING_LEAST and 100 * (cards + 1) > ceiling * (opens + 1):
+            return Withheld("card_ceiling")
+    return None
+
+
+_CEILING_WINDOW = 1000
+"""Chart opens over which the ceiling on cards is counted."""
+_CEILING_LEAST = 200
+"""Fewer opens than this say nothing about a rate of a few in a hundred."""
+
+
+def _precondition_failed(keys: Sequence[str]) -> DataUnavailable:
+    return DataUnavailable(
+        *(
+            Fault(
+                f"prefetch.{key}",
+                f"the data of prefetch key '{key}' could not be had",
+                f"Send the key '{key}' as discovery describes it",
+            )
+            for key in keys
+        )
+    )
+
+
+@dataclass(slots=True)
+class _Note:
+    """Writes this call's event: typed fields only, a pseudonym, no text from the chart."""
+
+    request: CDSRequest
+    desk: Desk
+    client: Client
+    language: str
+    pseudonym: str
+    now: datetime
+    prefetch: Prefetch
+    facts: Facts
+    features: Mapping[str, Feature]
+    took_ms: Callable[[], float]
+
+    def made(self, prediction: Prediction, card: Card) -> PredictionMade:
+        return PredictionMade(**self._asked(prediction, card))
+
+    def withheld(
+        self, withheld: Withheld, *, prediction: Prediction | None = None, card: Card | None = None
+    ) -> PredictionWithheld:
+        return PredictionWithheld(
+            **self._asked(prediction, card), reason=withheld.reason, detail=_name(withheld.detail)
+        )
+
+    def rule_fired(self, rule: str, feature: str, card: Card) -> RuleFired:
+        one = self.features[feature]
+        assert one.value is not None  # noqa: S101 -- a rule fires on a value
+        return RuleFired(
+            id=new_id(self.now),
+            at=self.now,
+            tenant=self.client.tenant,
+            client=self.client.name,
+            service=self.desk.service.id,
+            hook=self.request.hook,
+            invocation=self.request.hook_instance,
+            patient=self.pseudonym,
+            rule=rule,
+            feature=feature,
+            value=one.value,
+            flags=one.flags,
+            card=card.uuid,
+            suggestions=tuple(suggestion.uuid for suggestion in card.suggestions),
+            language=self.language,
+        )
+
+    def _asked(self, prediction: Prediction | None, card: Card | None) -> dict[str, object]:
+        inputs = self.desk.model.features.inputs
+        features = self.features
+        fields: dict[str, object] = {
+            "id": new_id(self.now),
+            "at": self.now,
+            "tenant": self.client.tenant,
+            "client": self.client.name,
+            "service": self.desk.service.id,
+            "hook": self.request.hook,
+            "invocation": self.request.hook_instance,
+            "patient": self.pseudonym,
+            "model": self.desk.model.name,
+            "version": self.desk.model.version,
+            "features": {spec.name: features[spec.name].value for spec in inputs},
+            "missing": {
+                spec.name: reason for spec in inputs if (reason := features[spec.name].reason) is not None
+            },
+            "reported": {
+                spec.name: Reported(*pair) for spec in inputs if (pair := features[spec.name].reported) is not None
+            },
+            "flags": self._flags(),
+            "set_aside": dict(self.facts.set_aside),
+            "prefetch": dict(self.prefetch.states),
+            "language": self.language,
+            "took_ms": self.took_ms(),
+        }
+        if prediction is not None:
+            fields["scores"] = prediction.probabilities
+            fields["operating_point"] = prediction.operating_point
+        if card is not None:
+            fields["card"] = card.uuid
+            fields["suggestions"] = tuple(suggestion.uuid for suggestion in card.suggestions)
+        return fields
+
+    def _flags(self) -> tuple[str, ...]:
+        flags = {flag for feature in self.features.values() for flag in feature.flags}
+        if self.prefetch.unknown_keys:
+            flags.add("unknown_key")
+        return tuple(sorted(flags.union(self.request.quirks)))
+
+
+def _name(detail: str | None) -> str | None:
+    return detail.replace("-", "_") if detail is not None else None

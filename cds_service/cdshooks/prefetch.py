@@ -1,0 +1,141 @@
+"""What the EHR sent: each declared key decoded, checked against the patient, and its policy's question answered.
+
+A key has one of four states on arrival (absent, nothing found, resources, refused) and one more of its own
+making: incomplete, when a page is left unread. Completing missing keys from ``fhirServer`` belongs between
+``read_prefetch`` and ``missing_keys``.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+from urllib.parse import parse_qsl
+
+from msgspec import Raw, Struct
+
+from cds_service.cdshooks.declaration import PrefetchKey, Service
+from cds_service.clinical import fhir_shapes
+from cds_service.clinical.facts import Facts
+from cds_service.clinical.fhir_shapes import KeyContent, decode_key
+from cds_service.errors import Fault, PatientMismatch, TooLarge, WireError
+
+__all__ = ["MAX_RESOURCES", "KeyState", "Prefetch", "proves_absence", "read_prefetch"]
+
+KeyState = Literal["sent", "none", "absent", "failed", "refused", "incomplete"]
+
+MAX_RESOURCES = 5000
+"""SEC-046: resources in one request."""
+
+_UNANSWERED: Mapping[KeyState, str] = {
+    "absent": "key_absent",
+    "failed": "key_failed",
+    "refused": "key_failed",
+    "incomplete": "key_incomplete",
+}
+_ABSENT = KeyContent()
+
+
+class Prefetch(Struct, frozen=True):
+    """The declared keys of one call."""
+
+    contents: Mapping[str, KeyContent]
+    states: Mapping[str, KeyState]
+    unknown_keys: int = 0
+    """Keys that discovery does not list: ignored, counted, never used (CH-055)."""
+
+    @property
+    def unanswered(self) -> Mapping[str, str]:
+        """Key → ``key_absent``, ``key_failed`` or ``key_incomplete``, for those that are not fully answered."""
+        return {key: _UNANSWERED[state] for key, state in self.states.items() if state in _UNANSWERED}
+
+    def has_failed(self, key: str) -> bool:
+        """Whether nothing is known of a key: absent, refused or failed."""
+        return self.states[key] in ("absent", "failed", "refused")
+
+
+def read_prefetch(service: Service, sent: Mapping[str, Raw], *, patient: str) -> Prefetch:
+    """Decode the keys that a service declares.
+
+    Args:
+        service: Its keys are looked at and no others.
+        sent: Key → raw JSON as it arrived.
+        patient: ``context.patientId``.
+
+    Raises:
+        PatientMismatch: A Patient that was read for this patient is another one (W-05): the whole call is refused.
+        WireError: A key holds the pre-1.0 wrapper.
+        TooLarge: More than 5,000 resources.
+    """
+    contents: dict[str, KeyContent] = {}
+    states: dict[str, KeyState] = {}
+    faults: list[Fault] = []
+    resources = 0
+    for key in service.prefetch:
+        raw = sent.get(key.name)
+        if raw is None:
+            contents[key.name], states[key.name] = _ABSENT, "absent"
+            continue
+        content = decode_key(raw)
+        resources += content.entries
+        if content.failure == "wrapper":
+            faults.append(
+                Fault(f"prefetch.{key.name}", "the pre-1.0 form {response, resource}", "Send the resource itself")
+            )
+        contents[key.name], states[key.name] = _judge(key, content, patient)
+    if faults:
+        raise WireError(*faults)
+    if resources > MAX_RESOURCES:
+        raise TooLarge.of(
+            f"{resources} resources, at most {MAX_RESOURCES} are read",
+            where="prefetch",
+            do="Ask for fewer with _count, or leave out what discovery does not ask for",
+        )
+    known = len(states) - sum(1 for state in states.values() if state == "absent")
+    return Prefetch(contents, states, unknown_keys=len(sent) - known)
+
+
+def _judge(key: PrefetchKey, content: KeyContent, patient: str) -> tuple[KeyContent, KeyState]:
+    if content.failure is not None:
+        return _ABSENT, "refused" if content.failure == "refused" else "failed"
+    expected = key.resource_type
+    if not content.is_bundle and not content.resources:
+        return content, "none"
+    if key.is_search != content.is_bundle:
+        return _ABSENT, "failed"
+    if not key.is_search and expected:
+        resource = content.resources[0][1]
+        if not isinstance(resource, getattr(fhir_shapes, expected, fhir_shapes.Invalid)):
+            return _ABSENT, "failed"
+        if isinstance(resource, fhir_shapes.Patient) and resource.id != patient:
+            raise PatientMismatch.of(
+                "a Patient that is not context.patientId",
+                where=f"prefetch.{key.name}",
+                do="Send the data of the patient whose chart was opened",
+            )
+    if content.has_next or (content.total is not None and content.total > content.entries > 0):
+        return content, "incomplete"
+    return content, "sent" if content.entries else "none"
+
+
+def proves_absence(key: PrefetchKey, prefetch: Prefetch, facts: Facts, *, back_to: datetime | None) -> bool:
+    """Whether what a key does not hold, the chart does not hold (W-12b).
+
+    Args:
+        key: The key that would hold it.
+        prefetch: The state of the keys.
+        facts: What was read; a key in which something could not be read proves nothing.
+        back_to: How far back the absence must reach; None: all of the past.
+    """
+    state = prefetch.states[key.name]
+    if key.name in facts.unproven:
+        return False
+    if state == "none":
+        return True
+    parameters = dict(parse_qsl(key.query.partition("?")[2]))
+    newest_first = parameters.get("_sort", "").split(",")[0] in ("-date", "-recorded-date", "-authoredon")
+    oldest = facts.oldest.get(key.name)
+    reaches_back = newest_first and back_to is not None and oldest is not None and oldest < back_to
+    if state == "sent":
+        count = parameters.get("_count")
+        fewer_than_asked = count is None or prefetch.contents[key.name].entries < int(count)
+        return fewer_than_asked or reaches_back
+    return state == "incomplete" and reaches_back

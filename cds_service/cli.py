@@ -1,0 +1,200 @@
+"""The commands: parse, call one function, print."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from cds_service import __version__
+from cds_service.errors import CdsServiceError, Fault, SettingsError
+from cds_service.settings import AUTH_OFF, Settings, read_settings, shipped
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DATA = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="CDS_DATA",
+    default=Path("../shared/data"),
+    show_default=True,
+    help="Folder of the data sets; see docs/developers/data.md.",
+)
+
+
+def says_what_is_wrong(command: Callable[P, R]) -> Callable[P, R]:
+    """Our own errors are a line each and exit status 2; bugs keep their traceback."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except CdsServiceError as error:
+            for fault in error.faults:
+                click.echo(str(fault), err=True)
+            sys.exit(2)
+
+    return wrapped
+
+
+@click.group()
+@click.version_option(__version__, prog_name="cds-service")
+def main() -> None:
+    """Bring a distilled medical model to the bedside through CDS Hooks, and keep it good there."""
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=int, default=8000, show_default=True)
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Keep the event log here.")
+@says_what_is_wrong
+def sandbox(host: str, port: int, state: Path | None) -> None:
+    """Try it: CDS service, a page that plays the EHR, and an R4 server with patients, in one process.
+
+    \b
+    $ cds-service sandbox
+    The sandbox is at http://127.0.0.1:8000
+    """
+    folder = shipped("sandbox")
+    with tempfile.TemporaryDirectory(prefix="cds-sandbox-") as forgotten:
+        settings = read_settings(
+            auth=AUTH_OFF, host=host, port=port, state=state or Path(forgotten) / "state", clients=folder / "clients.toml"
+        )
+        settings.check()
+        from cds_service.sandbox.app import create_sandbox
+
+        app, parts = create_sandbox(settings, folder, today=datetime.now(UTC).date())
+        click.echo(f"The sandbox is at http://{host}:{port}")
+        click.echo("A demonstration without authentication: made-up patients only, never real ones.")
+        _run(app, settings, parts.limits)
+
+
+@main.command()
+@click.option("--host", help="Address to bind  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="[default: 8000]")
+@click.option("--workers", type=int, help="Processes on one event store  [default: 1]")
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Run-time folder  [default: var]")
+@click.option("--hooks", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--assets", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="settings.toml")
+@says_what_is_wrong
+def serve(file: Path | None, **given: Any) -> None:
+    """Serve the CDS services.
+
+    \b
+    $ CDS_AUTH=off-for-development cds-service serve --port 8000
+    """
+    settings = read_settings(file, **given)
+    settings.check()
+    from cds_service.logs import configure_logging
+    from cds_service.service_app import create_app, open_parts
+
+    configure_logging(level=settings.log_level)
+    if settings.workers > 1:
+        _run_workers(settings)
+        return
+    parts = open_parts(settings)
+    click.echo(f"Serving at http://{settings.host}:{settings.port}/cds-services", err=True)
+    click.echo("Development without authentication: not for patients.", err=True)
+    _run(create_app(parts), settings, parts.limits)
+
+
+@main.command()
+@click.option("--hooks", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None)
+@click.option("--assets", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None)
+@click.option("--production", is_flag=True, help="Refuse what a real site must not have, such as no owner.")
+@says_what_is_wrong
+def check(hooks: Path | None, assets: Path | None, *, production: bool) -> None:
+    """Validate every service folder and the model bundle that it names; file and line of each fault.
+
+    \b
+    $ cds-service check
+    dysglycaemia-screening: 9 prefetch keys, model dysglycaemia 1.0.0, 8 examples
+    """
+    from cds_service.check import check_all
+
+    report = check_all(hooks or shipped("hooks"), assets or shipped("model_assets"), production=production)
+    for line in report.lines:
+        click.echo(line)
+    sys.exit(report.exit_code)
+
+
+@main.command()
+@click.argument("url")
+@click.option("--origin", help="Origin of a browser-based client, for the CORS rows.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here too.")
+@click.option("--failures", is_flag=True, help="Print only what failed.")
+@says_what_is_wrong
+def contract(url: str, origin: str | None, json_file: Path | None, *, failures: bool) -> None:
+    """Run the CDS Hooks 2.0 contract test against any service.
+
+    \b
+    $ cds-service contract http://127.0.0.1:8000
+    """
+    from cds_service.contract.report import print_table
+    from cds_service.contract.runner import PUBLIC_SANDBOX, run_contract
+
+    try:
+        report = run_contract(url, origin=origin or PUBLIC_SANDBOX)
+    except ValueError as fault:
+        raise SettingsError(Fault("URL", str(fault), "Give it as http://127.0.0.1:8000")) from None
+    click.echo(print_table(report, all_rows=not failures))
+    if json_file is not None:
+        json_file.write_text(report.as_json(), encoding="utf-8")
+    sys.exit(report.exit_code)
+
+
+def _run(app: Any, settings: Settings, limits: Any) -> None:
+    """Run one worker on the parts that the hot path was measured with (evidence A3)."""
+    import uvicorn
+
+    from cds_service.web.protocol import limited_protocol
+
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=limited_protocol(limits),
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        log_config=None,
+        timeout_keep_alive=int(limits.keep_alive_s),
+        timeout_graceful_shutdown=20,
+    )
+
+
+def _run_workers(settings: Settings) -> None:
+    """Several processes on one store: each opens its own parts through ``worker_app``."""
+    import uvicorn
+
+    from cds_service.web.limits import Limits
+    from cds_service.web.protocol import LimitedProtocol
+
+    os.environ["CDS_WORKER_SETTINGS"] = settings.model_dump_json()
+    limits = Limits(deadline_s=settings.deadline_ms / 1000)
+    uvicorn.run(
+        "cds_service.service_app:worker_app",
+        factory=True,
+        workers=settings.workers,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=LimitedProtocol,
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        timeout_keep_alive=int(limits.keep_alive_s),
+        timeout_graceful_shutdown=20,
+    )

@@ -1,0 +1,221 @@
+"""All wiring of the serving process; settings become values here."""
+
+import gc
+import os
+import tomllib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import structlog
+from starlette.routing import BaseRoute, Router
+
+from cds_service.answer import Desk, open_desk
+from cds_service.api.docs_page import docs_routes
+from cds_service.api.hooks import HookDoor, hook_routes
+from cds_service.api.inference import inference_routes
+from cds_service.api.openapi import openapi_routes
+from cds_service.api.operations import WITHOUT_AUTHENTICATION, operations_routes
+from cds_service.api.predict import Window, predict_routes
+from cds_service.cdshooks.catalog import Catalog, load_services
+from cds_service.cdshooks.client import DEVELOPMENT, Client, read_client
+from cds_service.errors import BundleError, Fault, SettingsError
+from cds_service.events.pseudonym import load_key, load_or_create_key, pseudonymise, purpose_key
+from cds_service.events.store import EventStore, open_store
+from cds_service.logs import configure_logging
+from cds_service.model.bundle import load_bundle
+from cds_service.model.channels import read_channels
+from cds_service.model.runtime import Model, open_model
+from cds_service.settings import Settings
+from cds_service.web.asgi import Door
+from cds_service.web.cors import CORS
+from cds_service.web.limits import Limits
+from cds_service.web.metrics import Registry, process_metrics
+
+__all__ = ["Parts", "create_app", "open_parts", "worker_app"]
+
+log = structlog.get_logger()
+Clock = Callable[[], datetime]
+
+_YOUNG_OBJECTS = 50_000
+"""Allocations between collections once start-up's objects are frozen: a chart open makes far fewer (evidence A3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What one serving process has open."""
+
+    settings: Settings
+    catalog: Catalog
+    models: dict[str, Model]
+    desks: dict[tuple[str, str], Desk]
+    store: EventStore
+    client: Client
+    registry: Registry
+    clock: Clock
+    pseudonymise: Callable[[str], str]
+    limits: Limits
+
+
+def open_parts(settings: Settings, *, clock: Clock | None = None) -> Parts:
+    """Open services, models and the store, and refuse to start where anything is wrong.
+
+    Args:
+        settings: Already checked (``Settings.check``).
+        clock: The moment now, with its zone; the system's by default.
+
+    Raises:
+        DeclarationError, BundleError, SettingsError, StoreUnavailable: What is wrong, where, and what to do.
+    """
+    catalog = load_services(settings.hooks)
+    models = {name: _open_model(settings.assets, name) for name in sorted({s.model for s in catalog.services})}
+    base = settings.public_base_url or f"http://{settings.host}:{settings.port}"
+    desks = {
+        (service.id, service.hook): open_desk(
+            service, models[service.model], service_url=f"{base.rstrip('/')}/services/{service.id}"
+        )
+        for service in catalog.services
+    }
+    client = _implicit_client(settings)
+    key = _pseudonym_key(settings)
+    registry = Registry()
+    process_metrics(registry)
+    return Parts(
+        settings=settings,
+        catalog=catalog,
+        models=models,
+        desks=desks,
+        store=open_store(settings.event_store),
+        client=client,
+        registry=registry,
+        clock=clock or _now,
+        pseudonymise=partial(
+            pseudonymise, tenant=client.tenant, key=purpose_key(key, purpose="pseudonym", tenant=client.tenant)
+        ),
+        limits=Limits(deadline_s=settings.deadline_ms / 1000),
+    )
+
+
+def create_app(parts: Parts, *, more_routes: tuple[BaseRoute, ...] = ()) -> Door:
+    """The serving application: one list of routes, one door before them.
+
+    Args:
+        parts: What is open; closed when the server shuts down.
+        more_routes: The sandbox's pages and its FHIR server; they come last.
+    """
+    settings, registry = parts.settings, parts.registry
+    window = Window(
+        models=parts.models,
+        append_events=parts.store.append,
+        clock=parts.clock,
+        tenant=parts.client.tenant,
+        client=parts.client.name,
+        site_prevalence=_prevalence_by_model(parts),
+        limits=parts.limits,
+    )
+    hooks = HookDoor(
+        catalog=parts.catalog,
+        desks=parts.desks,
+        store=parts.store,
+        client=parts.client,
+        pseudonymise=parts.pseudonymise,
+        clock=parts.clock,
+        registry=registry,
+        events_required=settings.events_required,
+        limits=parts.limits,
+    )
+    mode = WITHOUT_AUTHENTICATION if settings.is_development else "production"
+    routes: list[BaseRoute] = [
+        *hook_routes(hooks),
+        *predict_routes(window),
+        *inference_routes(window),
+        *operations_routes(
+            mode=mode, checks={"models": lambda: bool(parts.models), "store": lambda: parts.store.ready}, registry=registry
+        ),
+        *openapi_routes(
+            parts.models, parts.catalog.discovery()["services"], authenticated=not settings.is_development
+        ),
+        *docs_routes(),
+        *more_routes,
+    ]
+    router = Router(routes, redirect_slashes=False, lifespan=partial(_lifespan, parts))
+    origins = settings.cors_origins or (("*",) if settings.is_development else ())
+    hosts = settings.allowed_hosts or (("*",) if settings.is_development else ())
+    return Door(
+        router,
+        routes=routes,
+        hosts=hosts,
+        cors=CORS(origins, development=settings.is_development),
+        registry=registry,
+        limits=parts.limits,
+        development=settings.is_development,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(parts: Parts, _: object) -> AsyncIterator[None]:
+    names = [service.id for service in parts.catalog.services]
+    versions = {name: model.version for name, model in parts.models.items()}
+    log.info("service_started", services=names, models=versions, development=parts.settings.is_development)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 50, 50)
+    try:
+        yield
+    finally:
+        parts.store.close()
+        log.info("service_stopped")
+
+
+def worker_app() -> Door:
+    """One of several worker processes: the settings were checked by the parent and came in its environment."""
+    settings = Settings.model_validate_json(os.environ["CDS_WORKER_SETTINGS"])
+    configure_logging(level=settings.log_level)
+    return create_app(open_parts(settings))
+
+
+def _open_model(assets: Path, name: str) -> Model:
+    folder = assets / name
+    if not folder.is_dir():
+        raise BundleError(
+            Fault(str(folder), "a service names this model and there is no bundle of it", f"cds-service train {name}")
+        )
+    return open_model(load_bundle(folder / read_channels(folder).champion))
+
+
+def _implicit_client(settings: Settings) -> Client:
+    """The one client while there is no authentication: ``development``, whose site check counts as signed."""
+    if settings.clients is None:
+        return Client(name=DEVELOPMENT, tenant=DEVELOPMENT, is_silent=False)
+    where = str(settings.clients)
+    try:
+        document = tomllib.loads(settings.clients.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as fault:
+        raise SettingsError(Fault(where, f"can't be read ({type(fault).__name__})", "Mend the file")) from None
+    for place, table in enumerate(document.get("client", [])):
+        if table.get("name") == DEVELOPMENT:
+            return read_client(table, where=f"{where} client[{place}]")
+    raise SettingsError(
+        Fault(where, f"there is no [[client]] named {DEVELOPMENT}", "Without authentication that one is who calls")
+    )
+
+
+def _prevalence_by_model(parts: Parts) -> dict[str, dict[str, float]]:
+    return {
+        service.model: dict(site.by_output)
+        for service in parts.catalog.services
+        if (site := parts.client.prevalence.get(service.id)) is not None
+    }
+
+
+def _pseudonym_key(settings: Settings) -> bytes:
+    if settings.pseudonym_key_file is not None:
+        return load_key(settings.pseudonym_key_file)
+    return load_or_create_key(settings.pseudonym_key)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
