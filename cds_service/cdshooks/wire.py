@@ -64,7 +64,7 @@ class _Envelope(msgspec.Struct):
     """The request with its two objects opened one level and everything else raw."""
 
     context: dict[str, msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
-    prefetch: dict[str, msgspec.Raw] | None = None
+    prefetch: dict[str, msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
     hook: Field = msgspec.UNSET
     hook_instance: Field = msgspec.field(default=msgspec.UNSET, name="hookInstance")
     fhir_server: Field = msgspec.field(default=msgspec.UNSET, name="fhirServer")
@@ -107,9 +107,11 @@ def read_request(
     )
     if reader.is_present(envelope.fhir_authorization) and not reader.is_present(envelope.fhir_server):
         reader.fault("fhirServer", "required when fhirAuthorization is sent", "Send the base URL of the FHIR server")
+    if envelope.prefetch is None:
+        reader.quirk("null_optional")
     if reader.faults or context is None or instance is None or hook is None:
         raise WireError(*reader.faults)
-    prefetch = {} if envelope.prefetch is None else envelope.prefetch
+    prefetch = envelope.prefetch or {}
     if len(prefetch) > MAX_PREFETCH_KEYS:
         raise TooLarge.of(
             f"{len(prefetch)} keys, at most {MAX_PREFETCH_KEYS} are read",
