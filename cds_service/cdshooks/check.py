@@ -12,7 +12,6 @@ from cds_service.cdshooks.check_findings import Checked, Finding, ModelFacts, fi
 from cds_service.cdshooks.check_model import check_model
 from cds_service.cdshooks.check_reasons import check_reasons
 from cds_service.cdshooks.check_texts import check_texts
-from cds_service.cdshooks.declaration import Service
 from cds_service.cdshooks.prefetch_lint import lint_query
 from cds_service.errors import DeclarationError, Fault
 
@@ -43,7 +42,7 @@ def check_services(
         check_data, check_model, check_texts, check_reasons, _check_prefetch, *([check_fhir] if fhir else []),
     ]  # fmt: skip
     findings: list[Finding] = []
-    services: list[Service] = []
+    read: list[Checked] = []
     if not hooks.is_dir():
         return [Finding(str(hooks), 1, "error", "there is no such folder", "name the folder that holds the services")]
     for folder in sorted(path for path in hooks.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))):
@@ -52,8 +51,8 @@ def check_services(
         except DeclarationError as error:
             findings.extend(finding_of(fault) for fault in error.faults)
             continue
-        services.append(service)
         checked = Checked(service, document, folder, (models or {}).get(service.model))
+        read.append(checked)
         if models is not None and checked.model is None:
             known = ", ".join(sorted(models)) or "none"
             findings.append(
@@ -62,7 +61,7 @@ def check_services(
         for check in checks:
             findings.extend(check(checked))
         findings.extend(_check_owner(checked, today or date.today(), production=production))  # noqa: DTZ011
-    findings.extend(finding_of(fault) for fault in duplicates(services))
+    findings.extend(finding_of(fault) for fault in duplicates([checked.service for checked in read]))
     return sorted(findings, key=lambda found: (found.file, found.line, found.level, found.what))
 
 

@@ -5,16 +5,14 @@ from cds_service.texts.writing import (
     LANGUAGES,
     day,
     fill,
-    joined,
+    list_of,
     number,
     one_line,
     percent,
     plain,
     quantity,
-    reason_words,
     sentence,
     unit_words,
-    with_note,
 )
 
 __all__ = [
@@ -22,14 +20,12 @@ __all__ = [
     "SENTENCES",
     "day",
     "fill",
-    "joined",
+    "list_of",
     "number",
     "one_line",
     "percent",
     "plain",
     "quantity",
-    "reason_words",
     "sentence",
     "unit_words",
-    "with_note",
 ]
