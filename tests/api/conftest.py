@@ -62,6 +62,11 @@ def tiny_graph(names):
     return model.SerializeToString()
 
 
+def deciles(spec):
+    low, high = spec.plausible or (0.0, 1.0)
+    return tuple(low + (high - low) * tenth / 20 for tenth in range(1, 10))
+
+
 def tiny_model():
     features = read_feature_set(tomllib.loads(FEATURES.read_text()))
     names = [spec.name for spec in features.inputs]
@@ -82,7 +87,7 @@ def tiny_model():
         operating_points={"high": OperatingPoint("ge57", 0.5, (1, 1, 1), (1, 1, 1), 0.1, "all", 100)},
         reference=Reference(
             rows=1000,
-            inputs={name: InputReference(-1e6, 1e6, (1.0, 20.0, 40.0), 0.1) for name in names},
+            inputs={spec.name: InputReference(-1e6, 1e6, deciles(spec), 0.1) for spec in features.inputs},
             scores={},
         ),
         golden=Golden(tolerance=1e-6, rows=()),
