@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Literal, cast
 
-from cds_service.cdshooks.card_texts import card_texts
 from cds_service.cdshooks.catalog_card import read_card
 from cds_service.cdshooks.catalog_codes import read_codes_file, read_state_file
 from cds_service.cdshooks.catalog_keys import ENCOUNTER_CLASSES, LANGUAGES, SERVICE_KEYS, VIEWERS
@@ -14,6 +13,7 @@ from cds_service.cdshooks.catalog_toml import Document, read_document
 from cds_service.cdshooks.declaration import NoRecent, Outcome, Owner, PrefetchKey, Repeat, Rule, Service, When
 from cds_service.cdshooks.hook_specs import CUSTOM_HOOK, HOOKS
 from cds_service.cdshooks.prefetch_lint import lint_order, lint_query
+from cds_service.cdshooks.text_slots import card_texts
 from cds_service.clinical.codes import CodeSet
 from cds_service.errors import DeclarationError, Fault
 

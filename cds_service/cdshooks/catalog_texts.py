@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from cds_service.cdshooks.card_texts import CardText, slots_in
 from cds_service.cdshooks.catalog_keys import TEXT_TABLES
 from cds_service.cdshooks.catalog_table import Table
 from cds_service.cdshooks.catalog_toml import Document, read_document
 from cds_service.cdshooks.declaration import Texts
+from cds_service.cdshooks.text_slots import CardText, slots_in
 from cds_service.errors import DeclarationError, Fault
 
 __all__ = ["check_slots", "read_texts"]

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 
-from cds_service.cdshooks.card_texts import SUMMARY_LIMIT, CardText, card_texts, longest, slots_in
 from cds_service.cdshooks.catalog_keys import TEXT_TABLES
 from cds_service.cdshooks.catalog_toml import Document, read_document
 from cds_service.cdshooks.check_findings import Checked, Finding
+from cds_service.cdshooks.text_slots import SUMMARY_LIMIT, CardText, card_texts, longest, slots_in
 from cds_service.texts import fill
 
 __all__ = ["check_texts"]

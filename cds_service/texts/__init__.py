@@ -5,14 +5,16 @@ from cds_service.texts.writing import (
     LANGUAGES,
     day,
     fill,
-    list_of,
+    joined,
     number,
     one_line,
     percent,
     plain,
     quantity,
+    reason_words,
     sentence,
     unit_words,
+    with_note,
 )
 
 __all__ = [
@@ -20,12 +22,14 @@ __all__ = [
     "SENTENCES",
     "day",
     "fill",
-    "list_of",
+    "joined",
     "number",
     "one_line",
     "percent",
     "plain",
     "quantity",
+    "reason_words",
     "sentence",
     "unit_words",
+    "with_note",
 ]

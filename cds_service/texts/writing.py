@@ -18,20 +18,21 @@ __all__ = [
     "SENTENCES",
     "day",
     "fill",
-    "list_of",
+    "joined",
     "number",
     "one_line",
     "percent",
     "plain",
     "quantity",
+    "reason_words",
     "sentence",
     "unit_words",
+    "with_note",
 ]
 
 LANGUAGES = ("en", "ja")
 """The languages that every general sentence exists in; the first is the fallback."""
 
-_FAMILIES = ("missing_", "newer_", "set_aside_", "key_", "abstained_")
 Bound = Literal["=", "<", ">"]
 
 _UNITS: Mapping[str, Mapping[str, str]] = {
@@ -64,20 +65,11 @@ def sentence(key: str, language: str, /, **slots: str) -> str:
         language: A language code; a language that has no such sentence falls back to English.
         slots: The values of its slots, already safe for where the sentence will stand.
 
-    Raises:
-        KeyError: There is no such sentence, and its family has no ``…_other``; or a slot has no value.
-
-    >>> sentence("named_reason", "en", name="HDL cholesterol", reason=sentence("missing_stale", "en"))
-    'HDL cholesterol (only older results)'
-    >>> sentence("missing_a_new_reason", "ja")
-    '使用できない結果'
+    >>> sentence("note_newer_unusable", "en", feature="HDL cholesterol", reason="not final")
+    'A newer result of HDL cholesterol was not used (not final).'
     """
-    words = SENTENCES.get(key) or SENTENCES[_other(key)]
+    words = SENTENCES[key]
     return fill(words.get(language, words[LANGUAGES[0]]), slots)
-
-
-def _other(key: str) -> str:
-    return next((f"{family}other" for family in _FAMILIES if key.startswith(family)), key)
 
 
 def fill(text: str, slots: Mapping[str, str]) -> str:
@@ -85,20 +77,37 @@ def fill(text: str, slots: Mapping[str, str]) -> str:
     return text.format_map(slots)
 
 
-def list_of(items: Iterable[str], language: str) -> str:
+def reason_words(reason: str, language: str) -> str:
+    """Why a value is missing or was set aside, in words that fit in parentheses.
+
+    A reason without words of its own is said in general ones: a new code must never keep a card from a clinician.
+
+    >>> reason_words("stale", "en"), reason_words("a_new_reason", "ja")
+    ('only older results', '使用できない結果')
+    """
+    key = f"reason_{reason}"
+    return sentence(key if key in SENTENCES else "reason_other", language)
+
+
+def joined(items: Iterable[str], language: str) -> str:
     """Several things in one line; "none" where there are none.
 
-    >>> list_of(["age 64", "BMI 31"], "en"), list_of([], "ja")
+    >>> joined(["age 64", "BMI 31"], "en"), joined([], "ja")
     ('age 64, BMI 31', 'なし')
     """
     listed = list(items)
     return ("、" if language == "ja" else ", ").join(listed) if listed else sentence("none", language)
 
 
-def number(value: float, language: str) -> str:  # noqa: ARG001 -- both languages write figures alike; a third may not
+def with_note(text: str, note: str, language: str) -> str:
+    """``text (note)``; Japanese has full-width parentheses and no space."""
+    return f"{text}（{note}）" if language == "ja" else f"{text} ({note})"
+
+
+def number(value: float) -> str:
     """A measured value as a report prints it: at most one decimal from 10 on, two below, no trailing zeros.
 
-    >>> number(212.0, "en"), number(29.84, "en"), number(5.9, "ja"), number(0.854, "ja")
+    >>> number(212.0), number(29.84), number(5.9), number(0.854)
     ('212', '29.8', '5.9', '0.85')
     """
     text = f"{value:.{1 if abs(value) >= 10 else 2}f}"
@@ -136,9 +145,9 @@ def quantity(value: float, unit: str, language: str) -> str:
     """
     words = unit_words(unit, language)
     if not words:
-        return number(value, language)
+        return number(value)
     gap = "" if language == "ja" and words in _TIGHT_IN_JAPANESE else " "
-    return f"{number(value, language)}{gap}{words}"
+    return f"{number(value)}{gap}{words}"
 
 
 def day(moment: date | datetime, language: str) -> str:

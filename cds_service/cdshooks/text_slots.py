@@ -57,7 +57,7 @@ def output_slot(output: str) -> str:
 
 def card_texts(service: Service) -> dict[str, CardText]:
     """The sentences that this service needs in each of its languages, by key."""
-    measured = frozenset({"value", "unit", "date"})
+    measured = frozenset({"value", "unit", "date", "fasting"})
     none: frozenset[str] = frozenset()
     texts = {
         "summary": CardText(none, frozenset({"months"}), summary=True, probabilities=True),
@@ -126,6 +126,8 @@ def longest(service: Service, language: str, slot: str, units: Mapping[str, str]
         return "88888.8"
     if slot == "unit":
         return max((units.get(rule.feature, rule.unit) for rule in service.rules), key=len, default="")
+    if slot == "fasting":
+        return _longest_of(("fasting", "casual", "fasting_unknown"), language)
     if slot == "reason":
         return _longest_of(tuple(key for key in SENTENCES if key.startswith("abstained_")), language)
     if slot == "missing":
