@@ -8,6 +8,7 @@ written a second time), and names of declarations that passed once are remembere
 import math
 import re
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Final, get_args
 
 import msgspec
@@ -71,7 +72,7 @@ def _compile(kind: inspect.Type) -> Check:
         case inspect.BoolType():
             return lambda value: value.__class__ is bool
         case inspect.DateTimeType(tz=True):
-            return lambda value: value.utcoffset() is not None
+            return lambda value: isinstance(value, datetime) and value.utcoffset() is not None
         case inspect.UnionType(types=types):
             (one,) = [_compile(part) for part in types if not isinstance(part, inspect.NoneType)]
             return lambda value: value is None or one(value)

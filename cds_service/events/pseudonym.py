@@ -4,6 +4,7 @@ import base64
 import hmac
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 from cds_service.errors import Fault, SettingsError
@@ -67,7 +68,7 @@ def load_key(path: Path) -> bytes:
                 "Name a readable file in pseudonym_key_file",
             )
         ) from None
-    if mode & 0o337:
+    if mode & 0o137:
         raise SettingsError(Fault(where, f"the pseudonym key has mode {mode:04o}", f"Run chmod 600 {path.name}"))
     if len(key) < KEY_BYTES:
         raise SettingsError(
@@ -86,8 +87,8 @@ def create_key(path: Path) -> bytes:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = os.urandom(KEY_BYTES)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    fresh = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(key)
