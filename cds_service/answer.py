@@ -11,13 +11,13 @@ from cds_service.cdshooks.cards_wire import Card
 from cds_service.cdshooks.client import Client
 from cds_service.cdshooks.declaration import Service
 from cds_service.cdshooks.eligibility import Withheld
-from cds_service.cdshooks.prefetch import Prefetch, read_prefetch
+from cds_service.cdshooks.note import Note
+from cds_service.cdshooks.prefetch import read_prefetch
 from cds_service.cdshooks.wire import CDSRequest
-from cds_service.clinical.facts import CodeIndex, Facts, read_facts
-from cds_service.clinical.features import Feature, build_features
+from cds_service.clinical.facts import CodeIndex, read_facts
+from cds_service.clinical.features import build_features
 from cds_service.errors import DataUnavailable, Fault
-from cds_service.events.ids import new_id
-from cds_service.events.schema import AnyEvent, PredictionMade, PredictionWithheld, Reported, RuleFired
+from cds_service.events.schema import AnyEvent
 from cds_service.events.store import ShownCard
 from cds_service.model.predict import Abstention, Prediction, predict
 from cds_service.model.runtime import Model
@@ -119,7 +119,7 @@ async def answer(
         now=now,
         zone=client.zone,
     )
-    note = _Note(request, desk, client, language, pseudonym, now, prefetch, facts, features, took_ms)
+    note = Note(request, service.id, model, client, language, pseudonym, now, prefetch, facts, features, took_ms)
 
     withheld = _before_data(service, context.user_type, now) or eligibility.why_excluded(
         service, facts, model.features, now, zone=client.zone
@@ -151,7 +151,7 @@ async def answer(
         if is_quiet:
             return Answer((), (note.withheld(Withheld("silent_site" if client.is_silent else "repeated")),))
         card = desk.writer.rule(rule, chart, client, language)
-        return Answer((card,), (note.rule_fired(rule.name, rule.feature, card),))
+        return Answer((card,), (note.rule_fired(rule, card),))
 
     site = client.prevalence.get(service.id)
     prediction = predict(model, features, site_prevalence=site.by_output if site is not None else None)
@@ -209,95 +209,3 @@ def _precondition_failed(keys: Sequence[str]) -> DataUnavailable:
             for key in keys
         )
     )
-
-
-@dataclass(slots=True)
-class _Note:
-    """Writes this call's event: typed fields only, a pseudonym, no text from the chart."""
-
-    request: CDSRequest
-    desk: Desk
-    client: Client
-    language: str
-    pseudonym: str
-    now: datetime
-    prefetch: Prefetch
-    facts: Facts
-    features: Mapping[str, Feature]
-    took_ms: Callable[[], float]
-
-    def made(self, prediction: Prediction, card: Card) -> PredictionMade:
-        return PredictionMade(**self._asked(prediction, card))
-
-    def withheld(
-        self, withheld: Withheld, *, prediction: Prediction | None = None, card: Card | None = None
-    ) -> PredictionWithheld:
-        return PredictionWithheld(
-            **self._asked(prediction, card), reason=withheld.reason, detail=_name(withheld.detail)
-        )
-
-    def rule_fired(self, rule: str, feature: str, card: Card) -> RuleFired:
-        one = self.features[feature]
-        assert one.value is not None  # noqa: S101 -- a rule fires on a value
-        return RuleFired(
-            id=new_id(self.now),
-            at=self.now,
-            tenant=self.client.tenant,
-            client=self.client.name,
-            service=self.desk.service.id,
-            hook=self.request.hook,
-            invocation=self.request.hook_instance,
-            patient=self.pseudonym,
-            rule=rule,
-            feature=feature,
-            value=one.value,
-            flags=one.flags,
-            card=card.uuid,
-            suggestions=tuple(suggestion.uuid for suggestion in card.suggestions),
-            language=self.language,
-        )
-
-    def _asked(self, prediction: Prediction | None, card: Card | None) -> dict[str, object]:
-        inputs = self.desk.model.features.inputs
-        features = self.features
-        fields: dict[str, object] = {
-            "id": new_id(self.now),
-            "at": self.now,
-            "tenant": self.client.tenant,
-            "client": self.client.name,
-            "service": self.desk.service.id,
-            "hook": self.request.hook,
-            "invocation": self.request.hook_instance,
-            "patient": self.pseudonym,
-            "model": self.desk.model.name,
-            "version": self.desk.model.version,
-            "features": {spec.name: features[spec.name].value for spec in inputs},
-            "missing": {
-                spec.name: reason for spec in inputs if (reason := features[spec.name].reason) is not None
-            },
-            "reported": {
-                spec.name: Reported(*pair) for spec in inputs if (pair := features[spec.name].reported) is not None
-            },
-            "flags": self._flags(),
-            "set_aside": dict(self.facts.set_aside),
-            "prefetch": dict(self.prefetch.states),
-            "language": self.language,
-            "took_ms": self.took_ms(),
-        }
-        if prediction is not None:
-            fields["scores"] = prediction.probabilities
-            fields["operating_point"] = prediction.operating_point
-        if card is not None:
-            fields["card"] = card.uuid
-            fields["suggestions"] = tuple(suggestion.uuid for suggestion in card.suggestions)
-        return fields
-
-    def _flags(self) -> tuple[str, ...]:
-        flags = {flag for feature in self.features.values() for flag in feature.flags}
-        if self.prefetch.unknown_keys:
-            flags.add("unknown_key")
-        return tuple(sorted(flags.union(self.request.quirks)))
-
-
-def _name(detail: str | None) -> str | None:
-    return detail.replace("-", "_") if detail is not None else None

@@ -55,7 +55,7 @@ def main() -> None:
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Keep the event log here.")
 @says_what_is_wrong
 def sandbox(host: str, port: int, state: Path | None) -> None:
-    """Try it: CDS service, a page that plays the EHR, and an R4 server with patients, in one process.
+    r"""Try it: CDS service, a page that plays the EHR, and an R4 server with patients, in one process.
 
     \b
     $ cds-service sandbox
@@ -64,7 +64,11 @@ def sandbox(host: str, port: int, state: Path | None) -> None:
     folder = shipped("sandbox")
     with tempfile.TemporaryDirectory(prefix="cds-sandbox-") as forgotten:
         settings = read_settings(
-            auth=AUTH_OFF, host=host, port=port, state=state or Path(forgotten) / "state", clients=folder / "clients.toml"
+            auth=AUTH_OFF,
+            host=host,
+            port=port,
+            state=state or Path(forgotten) / "state",
+            clients=folder / "clients.toml",
         )
         settings.check()
         from cds_service.sandbox.app import create_sandbox
@@ -85,7 +89,7 @@ def sandbox(host: str, port: int, state: Path | None) -> None:
 @click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="settings.toml")
 @says_what_is_wrong
 def serve(file: Path | None, **given: Any) -> None:
-    """Serve the CDS services.
+    r"""Serve the CDS services.
 
     \b
     $ CDS_AUTH=off-for-development cds-service serve --port 8000
@@ -111,13 +115,13 @@ def serve(file: Path | None, **given: Any) -> None:
 @click.option("--production", is_flag=True, help="Refuse what a real site must not have, such as no owner.")
 @says_what_is_wrong
 def check(hooks: Path | None, assets: Path | None, *, production: bool) -> None:
-    """Validate every service folder and the model bundle that it names; file and line of each fault.
+    r"""Validate every service folder and the model bundle that it names; file and line of each fault.
 
     \b
     $ cds-service check
     dysglycaemia-screening: 9 prefetch keys, model dysglycaemia 1.0.0, 8 examples
     """
-    from cds_service.check import check_all
+    from cds_service.cdshooks.check_all import check_all
 
     report = check_all(hooks or shipped("hooks"), assets or shipped("model_assets"), production=production)
     for line in report.lines:
@@ -132,7 +136,7 @@ def check(hooks: Path | None, assets: Path | None, *, production: bool) -> None:
 @click.option("--failures", is_flag=True, help="Print only what failed.")
 @says_what_is_wrong
 def contract(url: str, origin: str | None, json_file: Path | None, *, failures: bool) -> None:
-    """Run the CDS Hooks 2.0 contract test against any service.
+    r"""Run the CDS Hooks 2.0 contract test against any service.
 
     \b
     $ cds-service contract http://127.0.0.1:8000

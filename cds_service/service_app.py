@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import structlog
 from starlette.routing import BaseRoute, Router
@@ -21,14 +20,14 @@ from cds_service.api.openapi import openapi_routes
 from cds_service.api.operations import WITHOUT_AUTHENTICATION, operations_routes
 from cds_service.api.predict import Window, predict_routes
 from cds_service.cdshooks.catalog import Catalog, load_services
+from cds_service.cdshooks.check import load_fitting_services
+from cds_service.cdshooks.check_all import facts_of, open_champion
 from cds_service.cdshooks.client import DEVELOPMENT, Client, read_client
-from cds_service.errors import BundleError, Fault, SettingsError
+from cds_service.errors import Fault, SettingsError
 from cds_service.events.pseudonym import load_key, load_or_create_key, pseudonymise, purpose_key
 from cds_service.events.store import EventStore, open_store
 from cds_service.logs import configure_logging
-from cds_service.model.bundle import load_bundle
-from cds_service.model.channels import read_channels
-from cds_service.model.runtime import Model, open_model
+from cds_service.model.runtime import Model
 from cds_service.settings import Settings
 from cds_service.web.asgi import Door
 from cds_service.web.cors import CORS
@@ -70,8 +69,9 @@ def open_parts(settings: Settings, *, clock: Clock | None = None) -> Parts:
     Raises:
         DeclarationError, BundleError, SettingsError, StoreUnavailable: What is wrong, where, and what to do.
     """
-    catalog = load_services(settings.hooks)
-    models = {name: _open_model(settings.assets, name) for name in sorted({s.model for s in catalog.services})}
+    names = sorted({service.model for service in load_services(settings.hooks).services})
+    models = {name: open_champion(settings.assets, name) for name in names}
+    catalog = load_fitting_services(settings.hooks, {name: facts_of(model) for name, model in models.items()})
     base = settings.public_base_url or f"http://{settings.host}:{settings.port}"
     desks = {
         (service.id, service.hook): open_desk(
@@ -133,11 +133,11 @@ def create_app(parts: Parts, *, more_routes: tuple[BaseRoute, ...] = ()) -> Door
         *predict_routes(window),
         *inference_routes(window),
         *operations_routes(
-            mode=mode, checks={"models": lambda: bool(parts.models), "store": lambda: parts.store.ready}, registry=registry
+            mode=mode,
+            checks={"models": lambda: bool(parts.models), "store": lambda: parts.store.ready},
+            registry=registry,
         ),
-        *openapi_routes(
-            parts.models, parts.catalog.discovery()["services"], authenticated=not settings.is_development
-        ),
+        *openapi_routes(parts.models, parts.catalog.discovery()["services"], authenticated=not settings.is_development),
         *docs_routes(),
         *more_routes,
     ]
@@ -175,15 +175,6 @@ def worker_app() -> Door:
     settings = Settings.model_validate_json(os.environ["CDS_WORKER_SETTINGS"])
     configure_logging(level=settings.log_level)
     return create_app(open_parts(settings))
-
-
-def _open_model(assets: Path, name: str) -> Model:
-    folder = assets / name
-    if not folder.is_dir():
-        raise BundleError(
-            Fault(str(folder), "a service names this model and there is no bundle of it", f"cds-service train {name}")
-        )
-    return open_model(load_bundle(folder / read_channels(folder).champion))
 
 
 def _implicit_client(settings: Settings) -> Client:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
+from typing import Any
 
 import structlog
 from starlette.requests import Request
@@ -188,7 +189,7 @@ def _feedback_event(
     reason = _reason(service, item)
     if reason is not None and reason.system is None:
         flags.add("unknown_reason")
-    common = {
+    common: dict[str, Any] = {
         "id": feedback_id(
             tenant=door.client.tenant, service=service.id, card=card, outcome=item.outcome, outcome_at=item.at,
             suggestions=suggestions,

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
 
-from cds_service.cdshooks.card_text import markdown_text, shorten
-from cds_service.cdshooks.card_texts import output_slot
+from cds_service.cdshooks.card_text import shorten
 from cds_service.cdshooks.cards_wire import (
     Action,
     Card,
@@ -23,19 +22,35 @@ from cds_service.cdshooks.cards_wire import (
     Suggestion,
     selection_behavior,
 )
-from cds_service.cdshooks.client import Client
+from cds_service.cdshooks.client import Client, SitePrevalence
 from cds_service.cdshooks.declaration import Rule, Service
 from cds_service.cdshooks.declaration import Suggestion as DeclaredSuggestion
+from cds_service.cdshooks.order_template import fill_template
+from cds_service.cdshooks.text_slots import output_slot
 from cds_service.clinical.facts import Facts
 from cds_service.clinical.features import Feature
 from cds_service.model.bundle import Bundle
 from cds_service.model.predict import Prediction
-from cds_service.texts import day, list_of, number, percent, sentence
+from cds_service.texts import (
+    day,
+    fill,
+    joined,
+    number,
+    percent,
+    plain,
+    quantity,
+    reason_words,
+    sentence,
+    unit_words,
+    with_note,
+)
 
 __all__ = ["CardWriter", "Chart"]
 
 _BLANK_LINES = re.compile(r"\n{3,}")
-_FACTS_SET_ASIDE = ("other_patient", "subject_unresolved", "time_invalid", "invalid_resource")
+_ANOTHER = ("other_patient", "subject_unresolved")
+_UNREADABLE = ("invalid_resource", "time_invalid", "time_missing", "time_ambiguous")
+_NOTED_REASONS = ("implausible", "text_value", "conflicting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +94,11 @@ class CardWriter:
     def prediction(self, prediction: Prediction, chart: Chart, client: Client, language: str) -> Card:
         """The card of a prediction; a percentage only at the site's declared prevalence (design decision 7)."""
         service, texts = self._service, self._service.texts[language]
-        slots = self._slots(chart, language, prediction)
+        slots = self._slots(chart, language, prediction, client.prevalence.get(service.id))
         key = "summary" if prediction.at_site_prevalence else "summary_words"
         return self._card(
-            texts[key].format_map(slots),
-            texts["detail"].format_map(slots),
+            fill(texts[key], slots),
+            fill(texts["detail"], slots),
             service.card.indicator.get(prediction.operating_point or "", "info"),
             language,
             self._suggestions(chart, client, language),
@@ -94,12 +109,13 @@ class CardWriter:
         texts = self._service.texts[language]
         one = chart.features[rule.feature]
         slots = self._slots(chart, language, None)
-        slots["value"] = number(one.value or 0.0, language)
-        slots["unit"] = _unit(one.unit)
+        slots["value"] = number(one.value or 0.0)
+        slots["unit"] = unit_words(one.unit, language)
         slots["date"] = self._date(one, chart, language)
+        slots["fasting"] = self._fasting(rule, chart, language)
         return self._card(
-            texts[f"rule_{rule.name}_summary"].format_map(slots),
-            texts[f"rule_{rule.name}_detail"].format_map(slots),
+            fill(texts[f"rule_{rule.name}_summary"], slots),
+            fill(texts[f"rule_{rule.name}_detail"], slots),
             "info",
             language,
             self._suggestions(chart, client, language),
@@ -109,11 +125,14 @@ class CardWriter:
         """The card that names what could not be had, since a 412 shows a clinician nothing (W-04)."""
         texts = self._service.texts[language]
         slots = self._slots(chart, language, None)
-        slots["missing"] = list_of([texts.data.get(key, key) for key in keys], language)
-        slots["reason"] = list_of(sorted({sentence(f"key_{states[key]}", language) for key in keys}), language)
+        slots["missing"] = joined([texts.data.get(key, key) for key in keys], language)
+        slots["reason"] = joined(
+            sorted({reason_words("key_absent" if states[key] == "absent" else "key_failed", language) for key in keys}),
+            language,
+        )
         return self._card(
-            texts["missing_summary"].format_map(slots),
-            texts["missing_detail"].format_map(slots),
+            fill(texts["missing_summary"], slots),
+            fill(texts["missing_detail"], slots),
             "info",
             language,
             (),
@@ -134,21 +153,21 @@ class CardWriter:
             links=fixed.links,
         )
 
-    def _slots(self, chart: Chart, language: str, prediction: Prediction | None) -> dict[str, str]:
+    def _slots(
+        self, chart: Chart, language: str, prediction: Prediction | None, site: SitePrevalence | None = None
+    ) -> dict[str, str]:
         bundle = self._bundle
         slots = {
             "months": str(chart.months),
             "values": self._values(chart, language),
             "missing": self._missing(chart, language),
-            "set_aside": _set_aside(chart, language),
+            "set_aside": _set_aside(chart, language, self._service.texts[language].features),
             "model": bundle.manifest.model,
             "version": bundle.manifest.version,
             "population": bundle.manifest.population.get(language, ""),
-            "site_calibration": sentence("calibration_undeclared", language),
+            "site_calibration": _site_calibration(site, language),
         }
         if prediction is not None:
-            if prediction.at_site_prevalence:
-                slots["site_calibration"] = sentence("calibration_declared", language)
             for output, (probability, bound) in prediction.display.items():
                 slots[output_slot(output)] = percent(probability, language, bound)
         return slots
@@ -162,9 +181,9 @@ class CardWriter:
             if feature.value is None:
                 continue
             rows.append(
-                f"| {markdown_text(names.get(spec.name, spec.name))} | {_value(spec.origin, feature, language)} "
+                f"| {plain(names.get(spec.name, spec.name))} | {_value(spec.origin, feature, language)} "
                 f"| {self._date(feature, chart, language) if feature.taken else '–'} "
-                f"| {markdown_text((feature.source or '–')[:80])} |"
+                f"| {plain((feature.source or '–')[:80])} |"
             )
         if not rows:
             return sentence("none", language)
@@ -177,9 +196,16 @@ class CardWriter:
         for spec in self._bundle.features.inputs:
             feature = chart.features[spec.name]
             if feature.value is None:
-                reason = sentence(f"missing_{feature.reason}", language)
-                parts.append(sentence("named_reason", language, name=names.get(spec.name, spec.name), reason=reason))
-        return list_of(parts, language) if parts else sentence("none", language)
+                name = names.get(spec.name, spec.name)
+                parts.append(with_note(name, reason_words(feature.reason or "absent", language), language))
+        return joined(parts, language)
+
+    def _fasting(self, rule: Rule, chart: Chart, language: str) -> str:
+        for spec in self._bundle.features.features:
+            if spec.origin == "fasting_state" and spec.fasting_of == rule.feature:
+                state = chart.features[spec.name].value
+                return sentence("fasting" if state == 1.0 else "casual" if state == 0.0 else "fasting_unknown", language)
+        return sentence("fasting_unknown", language)
 
     def _date(self, feature: Feature, chart: Chart, language: str) -> str:
         if feature.taken is None:
@@ -216,26 +242,14 @@ def _suggestion(
     if declared.order is not None and order is None:
         return Suggestion(label=label)
     slots: dict[str, Any] = {
-        "patient": f"Patient/{chart.patient}",
-        "encounter": f"Encounter/{chart.encounter}" if chart.encounter else None,
-        "requester": chart.user or None,
-        "authored_on": chart.now.isoformat(timespec="seconds"),
-        "reason": texts.sentences.get(f"{declared.label}_reason"),
-        "order_coding": {"system": order.system, "code": order.code} if order is not None else None,
+        "{patient}": f"Patient/{chart.patient}",
+        "{encounter}": f"Encounter/{chart.encounter}" if chart.encounter else None,
+        "{requester}": chart.user or None,
+        "{authored_on}": chart.now.isoformat(timespec="seconds"),
+        "{reason}": texts.sentences.get(f"{declared.label}_reason"),
+        "{order_coding}": {"system": order.system, "code": order.code} if order is not None else None,
     }
-    resource = _filled(declared.resource, slots)
-    return Suggestion(label=label, actions=(Action("create", label, resource),))
-
-
-def _filled(value: Any, slots: Mapping[str, Any]) -> Any:
-    """Fill a template's slots; what has no value is left out together with the object that only held it."""
-    if isinstance(value, str):
-        return slots.get(value[1:-1]) if value[:1] == "{" and value[-1:] == "}" else value
-    if isinstance(value, Mapping):
-        return {key: filled for key, inner in value.items() if (filled := _filled(inner, slots))} or None
-    if isinstance(value, Sequence):
-        return [filled for inner in value if (filled := _filled(inner, slots))] or None
-    return value
+    return Suggestion(label=label, actions=(Action("create", label, fill_template(declared.resource, slots)),))
 
 
 def _value(origin: str, feature: Feature, language: str) -> str:
@@ -244,27 +258,34 @@ def _value(origin: str, feature: Feature, language: str) -> str:
         return sentence("male" if value == 1.0 else "female", language)
     if origin == "fasting_state":
         return sentence("fasting" if value == 1.0 else "casual", language)
-    if origin == "patient.age":
-        return sentence("years", language, number=number(value, language))
-    text = f"{number(value, language)} {_unit(feature.unit)}".strip()
-    if feature.newer_unusable is not None:
-        note = sentence(f"newer_{feature.newer_unusable}", language)
-        return f"{text} ({note})" if language == "en" else f"{text}（{note}）"
-    return text
+    return quantity(value, feature.unit, language)
 
 
-_UNITS_AS_READ = {"mm[Hg]": "mmHg", "kg/m2": "kg/m²", "1": ""}
+def _site_calibration(site: SitePrevalence | None, language: str) -> str:
+    if site is None:
+        return sentence("site_calibration_none", language)
+    shares = joined([percent(share, language) for share in site.by_output.values()], language)
+    return sentence("site_calibration", language, prevalence=shares, source=plain(site.source), date=plain(site.since))
 
 
-def _unit(unit: str) -> str:
-    return markdown_text(_UNITS_AS_READ.get(unit, unit))
-
-
-def _set_aside(chart: Chart, language: str) -> str:
-    """What a clinician must know was not used: results of another or unknown patient, undatable or broken ones."""
-    found = [reason for reason in _FACTS_SET_ASIDE if chart.facts.set_aside.get(reason)]
-    if any(feature.reason == "implausible" for feature in chart.features.values()):
-        found.append("implausible")
-    if any(feature.reason == "text_value" for feature in chart.features.values()):
-        found.append("text_value")
-    return "\n\n".join(dict.fromkeys(sentence(f"set_aside_{reason}", language) for reason in found))
+def _set_aside(chart: Chart, language: str, names: Mapping[str, str]) -> str:
+    """What was not used and a clinician must know: another patient's, unreadable or undatable, newer than used."""
+    aside = chart.facts.set_aside
+    notes: list[str] = []
+    if any(aside.get(reason) for reason in _ANOTHER):
+        notes.append(sentence("note_other_patient", language))
+    unreadable = sum(aside.get(reason, 0) for reason in _UNREADABLE)
+    if unreadable:
+        notes.append(sentence("note_unreadable", language, count=str(unreadable)))
+    for name, feature in chart.features.items():
+        words = names.get(name, name)
+        if feature.newer_unusable in ("time_invalid", "time_missing", "time_ambiguous"):
+            notes.append(sentence("note_newer_undated", language, feature=words))
+        elif feature.newer_unusable is not None:
+            reason = reason_words(feature.newer_unusable, language)
+            notes.append(sentence("note_newer_unusable", language, feature=words, reason=reason))
+        if feature.reason in _NOTED_REASONS:
+            notes.append(sentence(f"note_{feature.reason}", language, feature=words))
+        if "unit_from_text" in feature.flags:
+            notes.append(sentence("note_unit_from_text", language, feature=words))
+    return ("" if language == "ja" else " ").join(notes)

@@ -14,6 +14,7 @@ from cds_service.clinical.codes import CodeSet
 from cds_service.clinical.facts import ConditionFact, Facts, Measurement
 from cds_service.clinical.feature_spec import FeatureSet
 from cds_service.clinical.features import Feature, age_bounds, build_features
+from cds_service.events.schema import WithheldReason
 from cds_service.events.store import ShownCard
 
 __all__ = ["Withheld", "absence_window_months", "fired_rule", "is_repeated", "is_viewer", "why_excluded", "why_unknown"]
@@ -27,7 +28,7 @@ _SUBJECT = frozenset(("subject_unresolved", "invalid_resource", "time_missing", 
 class Withheld:
     """Why no card of the model appears: a reason of the event log's closed set, and which name it concerns."""
 
-    reason: str
+    reason: WithheldReason
     detail: str | None = None
 
 
@@ -181,9 +182,7 @@ def _found(rule: NoRecent, facts: Facts, feature_set: FeatureSet) -> list[Measur
     ]
 
 
-def _measured_since(
-    service: Service, rule: NoRecent, facts: Facts, feature_set: FeatureSet, now: datetime
-) -> bool:
+def _measured_since(service: Service, rule: NoRecent, facts: Facts, feature_set: FeatureSet, now: datetime) -> bool:
     months = absence_window_months(service, facts, feature_set, now)
     since = now - timedelta(days=months * _DAYS_A_MONTH)
     return any(

@@ -264,7 +264,7 @@ _KNOWN = frozenset(
 _REFUSALS = frozenset(("forbidden", "security", "login", "expired", "suppressed", "not-supported"))
 
 
-def decode_key(raw: bytes | memoryview) -> KeyContent:
+def decode_key(raw: bytes | Raw) -> KeyContent:
     """Decode what one prefetch key holds.
 
     Args:
@@ -275,7 +275,8 @@ def decode_key(raw: bytes | memoryview) -> KeyContent:
         page, a list, a number), ``wrapper`` (the pre-1.0 form). ``null`` and an empty Bundle are answers without
         resources. Never raises on what JSON can hold.
     """
-    if raw == b"null":
+    view = memoryview(raw)
+    if view.nbytes == 4 and view == b"null":
         return KeyContent()
     try:
         content = _decode(raw)
@@ -317,7 +318,7 @@ def _from_entries(
     )
 
 
-def _judge_one_by_one(raw: bytes | memoryview) -> KeyContent:
+def _judge_one_by_one(raw: bytes | Raw) -> KeyContent:
     try:
         loose = _decode_loose(raw)
     except (msgspec.DecodeError, RecursionError):
@@ -337,7 +338,7 @@ def _judge_one_by_one(raw: bytes | memoryview) -> KeyContent:
     return msgspec.structs.replace(content, entries=content.entries + others)
 
 
-def _judge_single(raw: bytes | memoryview) -> KeyContent:
+def _judge_single(raw: bytes | Raw) -> KeyContent:
     try:
         _decode_wrapper(raw)
     except (msgspec.DecodeError, RecursionError):
@@ -356,7 +357,7 @@ def _judge_single(raw: bytes | memoryview) -> KeyContent:
     return KeyContent(resources=((None, judged),), entries=1)
 
 
-def _judge(raw: bytes | memoryview | Raw) -> Known | Invalid | None:
+def _judge(raw: bytes | Raw) -> Known | Invalid | None:
     """Decode one resource; a type that nothing reads is None, a known type in a wrong shape is Invalid."""
     try:
         known: Known = _decode_known(raw)
@@ -373,14 +374,14 @@ def _judge(raw: bytes | memoryview | Raw) -> Known | Invalid | None:
     return Invalid(tag, _loosely_id(raw), _loosely_code(raw))
 
 
-def _loosely_code(raw: bytes | memoryview | Raw) -> CodeableConcept | None:
+def _loosely_code(raw: bytes | Raw) -> CodeableConcept | None:
     try:
         return msgspec.json.decode(raw, type=_LooseCoded).code
     except (msgspec.DecodeError, RecursionError):
         return None
 
 
-def _loosely_id(raw: bytes | memoryview | Raw) -> str | None:
+def _loosely_id(raw: bytes | Raw) -> str | None:
     try:
         return msgspec.json.decode(raw, type=_LooseId).id
     except (msgspec.DecodeError, RecursionError):
