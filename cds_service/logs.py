@@ -42,7 +42,7 @@ _now = datetime.now
 
 
 def dropped_keys() -> Mapping[str, int]:
-    """How often each key that is not on the list was dropped, since the process started."""
+    """How often each key that is not on the list was dropped since the process started; ``line``: whole lines."""
     return MappingProxyType(_dropped)
 
 
@@ -55,10 +55,11 @@ def configure_logging(stream: BinaryIO | None = None, level: int | str = logging
     """
     number = logging.getLevelNamesMapping()[level.upper()] if isinstance(level, str) else level
     target = sys.stderr.buffer if stream is None else stream
+    lines = _Lines(target)
     structlog.configure(
         processors=[_render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.BytesLoggerFactory(target),
+        logger_factory=lambda *_args: lines,
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
@@ -135,6 +136,22 @@ def _lines(traceback: TracebackType | None) -> list[str]:
         )
         traceback = traceback.tb_next
     return lines[-_LIST_MAX:]
+
+
+class _Lines:
+    """Writes lines to one stream. A full disk or a closed pipe loses lines, never an answer: they are counted (F10)."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: bytes) -> None:
+        try:
+            self._stream.write(line + b"\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            _dropped["line"] = _dropped.get("line", 0) + 1
+
+    debug = info = warning = error = critical = exception = fatal = log = msg
 
 
 class _LibraryLines(logging.Handler):

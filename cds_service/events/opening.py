@@ -114,7 +114,9 @@ class Lock:
             time.sleep(0.01)  # changing a lock is not atomic: one that came between checks the same file again
 
     def close(self) -> None:
-        os.close(self._handle)
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
 
 
 def _prepare_folder(path: Path) -> None:

@@ -44,7 +44,10 @@ Arm: TypeAlias = Literal["champion", "canary", "shadow"]
 Language: TypeAlias = Literal["en", "ja"]
 Outcome: TypeAlias = Literal["accepted", "overridden"]
 CommentLength: TypeAlias = Literal["none", "short", "medium", "long"]
-FeedbackFlag: TypeAlias = Literal["bare_feedback", "clock_ahead", "date_only", "foreign_suggestion", "unknown_reason"]
+FeedbackFlag: TypeAlias = Literal[
+    "bare_feedback", "clock_ahead", "date_only", "foreign_suggestion", "reason_ignored", "reason_not_kept",
+    "suggestions_ignored", "unknown_reason",
+]  # fmt: skip
 WithheldReason: TypeAlias = Literal[
     "excluded_age", "excluded_encounter", "excluded_condition", "excluded_medication", "excluded_state",
     "recent_measurement", "below_threshold", "repeated", "viewer_not_clinician", "silent_site", "card_ceiling",

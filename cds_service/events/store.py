@@ -215,7 +215,7 @@ class EventStore:
         return self._look_up(statement, ())
 
     def close(self) -> None:
-        """Write what is queued and let go of the file."""
+        """Write what is queued and let go of the file; twice is once."""
         self._writer.close()
         self._reading.close()
         self._lock.close()
