@@ -79,17 +79,19 @@ def example_values(model: Model) -> Json:
 
     The values are near the upper end of the model's own training data, which is public, and no patient's.
     """
+    inputs = model.features.inputs
+    measured = [spec for spec in inputs if spec.origin == "observation" and not spec.values]
+    # What a laboratory measures tells more of the format than height and weight: substances come first.
+    few = sorted(measured, key=lambda spec: spec.molar_mass_g_per_mol is None)[:_FEW]
     example: Json = {}
-    measured = 0
-    for spec in model.features.inputs:
+    for spec in inputs:
         deciles = model.bundle.reference.inputs[spec.name].deciles
         value = float(f"{deciles[-2]:.3g}") if deciles else 0.0
         if spec.origin == "patient.age":
             example[spec.name] = int(value)
         elif spec.origin == "patient.sex":
             example[spec.name] = "female"
-        elif spec.origin == "observation" and not spec.values and (measured < _FEW or spec.missing == "abstain"):
-            measured += 1
+        elif spec in few or (spec in measured and spec.missing == "abstain"):
             example[spec.name] = {"value": value, "unit": spec.unit}
     return example
 

@@ -113,6 +113,8 @@ class LimitedProtocol(HttpToolsProtocol):
             if name in self.once:
                 raise _BadHeadError
             self.once.add(name)
+            if name == b"transfer-encoding" and value.lower() != b"chunked":
+                raise _BadHeadError
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
