@@ -83,7 +83,8 @@ def fit_net(table: Table, recipe: NetRecipe, *, seed: int, mask: Mask | None = N
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.epochs * steps)
     for _ in range(recipe.epochs):
         order = torch.randperm(len(values), generator=generator)
-        for chosen in order.split(recipe.batch):
+        for start in range(0, len(values), recipe.batch):
+            chosen = order[start : start + recipe.batch]
             there = present[chosen] if mask is None else mask(present[chosen], generator)
             logits, guess = net(values[chosen], there)
             loss = _chain_loss(logits, targets[chosen]) + recipe.label_weight * ((guess - height[chosen]) ** 2).mean()

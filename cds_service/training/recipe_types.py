@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from cds_service.cohorts.eligible import Eligible
 from cds_service.errors import Fault, SettingsError
 
 __all__ = ["Eligible", "MaskRecipe", "NetRecipe", "OutputRecipe", "Recipe", "TreeRecipe", "read_recipe"]
@@ -91,14 +92,6 @@ class CalibrationRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     minimum_cases: int
 
 
-class Eligible(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose opens an operating point counts: as the service's [when] will let through."""
-
-    text: str
-    age_years: tuple[int, int]
-    require: tuple[str, ...]
-
-
 class OperatingPointRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     """How a threshold is chosen on out-of-fold predictions: the burden, and the PPV below which it is refused."""
 
@@ -124,6 +117,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     student: StudentRecipe
     calibration: CalibrationRecipe
     eligible: Eligible
+    hidden: Mapping[str, tuple[str, ...]]
+    """Title → inputs that charts often lack: the figures are given again without them."""
     operating_points: Mapping[str, OperatingPointRecipe]
 
     @property
