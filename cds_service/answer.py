@@ -12,7 +12,7 @@ from cds_service.cdshooks.client import Client
 from cds_service.cdshooks.declaration import Service
 from cds_service.cdshooks.eligibility import Withheld
 from cds_service.cdshooks.note import Note
-from cds_service.cdshooks.prefetch import read_prefetch
+from cds_service.cdshooks.prefetch import features_by_key, read_prefetch
 from cds_service.cdshooks.wire import CDSRequest
 from cds_service.clinical.facts import CodeIndex, read_facts
 from cds_service.clinical.features import build_features
@@ -44,6 +44,7 @@ class Desk:
     index: CodeIndex
     writer: CardWriter
     expected: Mapping[str, str]
+    brought: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,14 @@ def open_desk(service: Service, model: Model, *, service_url: str | None = None)
     tokens = {code for spec in model.features.features for code in spec.codes | spec.excludes_only}
     tokens |= {code for state in service.when.not_state for code in state.observations}
     expected = {key.name: key.resource_type for key in service.prefetch if key.resource_type}
-    return Desk(service, model, CodeIndex(tokens), CardWriter(service, model.bundle, service_url), expected)
+    return Desk(
+        service,
+        model,
+        CodeIndex(tokens),
+        CardWriter(service, model.bundle, service_url),
+        expected,
+        features_by_key(service, model.features),
+    )
 
 
 async def answer(
@@ -105,7 +113,7 @@ async def answer(
         index=desk.index,
         fhir_server=request.fhir_server,
         zone=client.zone,
-        unanswered=prefetch.unanswered,
+        unanswered=prefetch.unanswered(desk.brought),
         expected=desk.expected,
     )
     features = build_features(model.features, facts, now, zone=client.zone)

@@ -12,13 +12,16 @@ from urllib.parse import parse_qsl
 
 from msgspec import Raw, Struct
 
+from cds_service.cdshooks.check_data import brings
 from cds_service.cdshooks.declaration import PrefetchKey, Service
+from cds_service.cdshooks.prefetch_lint import parse_query
 from cds_service.clinical import fhir_shapes
 from cds_service.clinical.facts import Facts
+from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
 from cds_service.clinical.fhir_shapes import KeyContent, decode_key
 from cds_service.errors import Fault, PatientMismatch, TooLarge, WireError
 
-__all__ = ["MAX_RESOURCES", "KeyState", "Prefetch", "proves_absence", "read_prefetch"]
+__all__ = ["MAX_RESOURCES", "KeyState", "Prefetch", "features_by_key", "proves_absence", "read_prefetch"]
 
 KeyState = Literal["sent", "none", "absent", "failed", "refused", "incomplete"]
 
@@ -42,10 +45,14 @@ class Prefetch(Struct, frozen=True):
     unknown_keys: int = 0
     """Keys that discovery does not list: ignored, counted, never used (CH-055)."""
 
-    @property
-    def unanswered(self) -> Mapping[str, str]:
-        """Key → ``key_absent``, ``key_failed`` or ``key_incomplete``, for those that are not fully answered."""
-        return {key: _UNANSWERED[state] for key, state in self.states.items() if state in _UNANSWERED}
+    def unanswered(self, brought: Mapping[str, tuple[str, ...]]) -> Mapping[str, str]:
+        """Feature → ``key_absent``, ``key_failed`` or ``key_incomplete`` of a key that could bring it."""
+        return {
+            feature: _UNANSWERED[state]
+            for key, state in self.states.items()
+            if state in _UNANSWERED
+            for feature in brought.get(key, ())
+        }
 
     def has_failed(self, key: str) -> bool:
         """Whether nothing is known of a key: absent, refused or failed."""
@@ -139,3 +146,19 @@ def proves_absence(key: PrefetchKey, prefetch: Prefetch, facts: Facts, *, back_t
         fewer_than_asked = count is None or prefetch.contents[key.name].entries < int(count)
         return fewer_than_asked or reaches_back
     return state == "incomplete" and reaches_back
+
+
+def features_by_key(service: Service, features: FeatureSet) -> Mapping[str, tuple[str, ...]]:
+    """Key → the features that it can bring, by the codes or the category that its query asks for."""
+    return {
+        key.name: tuple(spec.name for spec in features.features if _can_bring(key, spec))
+        for key in service.prefetch
+        if key.resource_type == "Observation"
+    }
+
+
+def _can_bring(key: PrefetchKey, spec: FeatureSpec) -> bool:
+    if spec.origin != "observation" or not any(brings(key, code) for code in spec.codes):
+        return False
+    categories = parse_query(key.query).values("category")
+    return not categories or spec.category is None or any(spec.category in category for category in categories)

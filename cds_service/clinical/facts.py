@@ -88,7 +88,7 @@ class Facts(Struct, frozen=True):
     oldest: Mapping[str, datetime] = {}
     """Key → the oldest effective time in it, for "reaches back far enough" (W-12b)."""
     unanswered: Mapping[str, str] = {}
-    """Key → ``key_absent``, ``key_failed`` or ``key_incomplete``."""
+    """Feature → ``key_absent``, ``key_failed`` or ``key_incomplete``, where a key that could bring it has that state."""
 
 
 def measured(code: str, value: float, unit: str, taken: datetime, *, source: str = "row") -> Measurement:
@@ -178,7 +178,7 @@ def read_facts(
         index: The codes that some feature or condition reads; other Observations are passed over.
         fhir_server: Base URL under which absolute references are the patient's.
         zone: The tenant's declared zone for times of day without one.
-        unanswered: Key → why it has no (full) answer; carried along for the features' reasons.
+        unanswered: Feature → why a key that could bring it has no (full) answer; carried along for its reason.
         expected: Key → the resource type that its query asks for; resources of another type are not read (CH-109).
 
     Returns:

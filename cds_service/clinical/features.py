@@ -142,7 +142,7 @@ def _latest(spec: FeatureSpec, facts: Facts, now: datetime) -> Feature:
         if of_code is not None:
             found.extend(of_code)
     if not found:
-        return Feature(spec.name, None, _why_nothing(facts), spec.unit)
+        return Feature(spec.name, None, facts.unanswered.get(spec.name, "no_result"), spec.unit)
     opens = now - timedelta(days=spec.window_days) if spec.window_days is not None else None
     usable: list[Measurement] = []
     perhaps: list[Measurement] = []
@@ -190,10 +190,6 @@ def _end(one: Measurement) -> datetime:
 def _is_newer(one: Measurement, than: Measurement) -> bool:
     """A result without a known time might be newer, so it is said."""
     return one.end is None or _end(one) > _end(than)
-
-
-def _why_nothing(facts: Facts) -> str:
-    return next(iter(facts.unanswered.values()), "no_result")
 
 
 def _why_not(one: Measurement, spec: FeatureSpec, now: datetime, opens: datetime | None) -> str | None:

@@ -222,6 +222,7 @@ _decode_known = msgspec.json.Decoder(Known).decode
 
 
 _NOTHING = Raw()
+_NULL = b"null"
 
 
 class _LooseEntry(Struct, rename="camel"):
@@ -275,8 +276,7 @@ def decode_key(raw: bytes | Raw) -> KeyContent:
         page, a list, a number), ``wrapper`` (the pre-1.0 form). ``null`` and an empty Bundle are answers without
         resources. Never raises on what JSON can hold.
     """
-    view = memoryview(raw)
-    if view.nbytes == 4 and view == b"null":
+    if memoryview(raw).nbytes == len(_NULL) and bytes(raw) == _NULL:
         return KeyContent()
     try:
         content = _decode(raw)
