@@ -48,7 +48,7 @@ function drawTools() {
 
 function drawTheChart() {
   const person = state.patients?.find(({ id }) => id === state.patientId);
-  drawChart(at("chart"), { chart: state.chart, person, loading: Boolean(state.patientId) && !state.chart, failed: state.chartFailed });
+  drawChart(at("chart"), at("who"), { chart: state.chart, person, loading: Boolean(state.patientId) && !state.chart, failed: state.chartFailed });
 }
 
 function drawTheCards() {
@@ -62,10 +62,13 @@ async function open(patientId) {
   opening.abort();
   opening = new AbortController();
   Object.assign(state, { patientId, chart: null, chartFailed: false, answers: null, asking: Boolean(patientId), callFailed: false });
+  delete document.body.dataset.opened;
   draw();
   if (!patientId) return;
   window.scrollTo(0, 0);
-  await Promise.all([readTheChart(opening.signal), ask(uuid())]);
+  const { signal } = opening;
+  await Promise.all([readTheChart(signal), ask(uuid())]);
+  if (!signal.aborted) document.body.dataset.opened = patientId;
 }
 
 async function readTheChart(signal) {
@@ -185,7 +188,6 @@ function changeLanguage(code) {
 function route() {
   const match = /^#\/patient\/(.+)$/.exec(location.hash);
   const patientId = match ? decodeURIComponent(match[1]) : null;
-  if (location.hash && !location.hash.startsWith("#/")) return;
   if (patientId !== state.patientId) open(patientId);
 }
 
@@ -194,6 +196,10 @@ async function start() {
   at("viewer").addEventListener("change", (event) => {
     options.viewer = event.target.value;
     if (state.patientId) ask(uuid());
+  });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    at("chart").focus();
   });
   window.addEventListener("hashchange", route);
   draw();

@@ -1,6 +1,7 @@
 /* The cards, as an EHR shows them, and an honest word where there is none. */
 
 import { announce, fill, h, safeAddress, svg } from "./dom.js";
+import { typeset } from "./format.js";
 import { renderMarkdown } from "./markdown.js";
 import { has, language, t } from "./texts.js";
 
@@ -42,7 +43,7 @@ function content(entry, act, redraw, root) {
   root.dataset.indicator = indicator;
   root.classList.toggle("is-done", Boolean(outcome) && !entry.reopened);
   const top = h("header.card-top", {}, h("span.indicator", { lang: language() }, icon(indicator), t(`card_${indicator}`)), source(shown.source));
-  const summary = h("h3.summary", {}, shown.summary);
+  const summary = h("h3.summary", {}, typeset(shown.summary));
   const detail = shown.detail ? h("div.detail", {}, renderMarkdown(shown.detail)) : null;
   if (outcome) return [top, summary, outcomeOf(entry, act, redraw), entry.reopened ? detail : null];
   return [top, summary, detail, problem(entry), suggestions(entry, act), foot(entry, act, redraw, root)];

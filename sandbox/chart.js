@@ -8,6 +8,7 @@ import { has, t } from "./texts.js";
 import { valuesTable } from "./values.js";
 
 const HBA1C_MONTHS = 36;
+const ADULT_YEARS = 18;
 
 /** Read all that the chart shows, at once. */
 export async function readChart(id, signal) {
@@ -24,17 +25,18 @@ export async function readChart(id, signal) {
   return { patient, measures: readMeasures(observations), observations, conditions, medications, orders, imaging, encounters };
 }
 
-/** Draw the chart; without one, an invitation or what went wrong. */
-export function drawChart(root, { chart, person, loading, failed, back }) {
-  const toList = h("a.back", { href: "#/", onclick: back }, t("back_to_patients"));
-  if (failed) fill(root, toList, notice(t("chart_failed"), t("chart_failed_do")));
-  else if (loading) fill(root, toList, h("p.waiting", {}, t("loading_chart")));
-  else if (!chart) fill(root, notice(t("choose_title"), t("choose_body")));
-  else fill(root, toList, banner(chart.patient, person), cue(chart), values(chart), h("div.lists", {}, orders(chart), problems(chart), medications(chart), visits(chart)));
+/** Draw the chart; without one, an invitation or what went wrong. `who` keeps the patient's name in sight. */
+export function drawChart(root, who, { chart, person, loading, failed }) {
+  const toList = h("a.back", { href: "#/" }, t("back_to_patients"));
+  fill(who, loading || failed || chart ? toList : null, chart ? banner(chart.patient, person) : null);
+  if (failed) fill(root, notice(t("chart_failed"), t("chart_failed_do")));
+  else if (loading) fill(root, h("p.waiting", {}, t("loading_chart")));
+  else if (!chart) fill(root, notice(t("choose_title"), t("choose_body"), h("ol.steps", {}, ["step_open", "step_answer", "step_look"].map((key) => h("li", {}, t(key))))));
+  else fill(root, cue(chart, person), values(chart), h("div.lists", {}, orders(chart), problems(chart), medications(chart), visits(chart)), shifted(person));
 }
 
-function notice(title, body) {
-  return h("div.notice", {}, h("h2", {}, title), h("p", {}, body));
+function notice(title, body, ...more) {
+  return h("div.notice", {}, h("h2", {}, title), h("p", {}, body), ...more);
 }
 
 function banner(patient, person) {
@@ -47,18 +49,22 @@ function banner(patient, person) {
     !died && patient.deceasedBoolean && t("deceased"),
   ].filter(Boolean);
   const source = has(`long_source_${person?.source}`) ? t(`long_source_${person.source}`) : "";
-  return h("header.banner", {},
+  return h("div.banner", {},
     h("h1", {}, person?.name ?? patient.id, person?.reading ? h("span.reading", {}, person.reading) : null),
     h("p.banner-facts", {}, facts.join(" · ")),
-    h("p.banner-small", {}, h("span", {}, source), " · ", h("span.id", {}, t("id", { id: patient.id })),
-      person?.shiftedDays ? h("span.shifted", {}, t("shifted", { n: person.shiftedDays })) : null));
+    h("p.banner-small", {}, [source, t("id", { id: patient.id })].filter(Boolean).join(" · ")));
+}
+
+function shifted(person) {
+  return person?.shiftedDays ? h("p.shifted", {}, t("shifted", { n: person.shiftedDays })) : null;
 }
 
 /* For display only: whether a card may rest on this is the service's own, stricter judgement. */
-function cue({ measures, patient }) {
+function cue({ measures, patient }, person) {
   const newest = measures.find(({ measure }) => measure.name === "hba1c")?.readings[0];
   const died = patient.deceasedDateTime || patient.deceasedBoolean;
-  if (died || (newest && isWithinMonths(newest.time, HBA1C_MONTHS))) return null;
+  const isChild = person?.age !== undefined && person.age < ADULT_YEARS;
+  if (died || isChild || (newest && isWithinMonths(newest.time, HBA1C_MONTHS))) return null;
   const more = newest ? t("cue_no_hba1c_last", { date: day(newest.time) }) : t("cue_no_hba1c_ever");
   return h("p.cue", {}, h("strong", {}, t("cue_no_hba1c")), " ", more);
 }

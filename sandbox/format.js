@@ -1,5 +1,6 @@
 /* Writes dates, ages, numbers and units the way a chart shows them. */
 
+import { h } from "./dom.js";
 import { language, t } from "./texts.js";
 
 const DAY_MS = 86_400_000;
@@ -16,9 +17,9 @@ export function day(text) {
 export function ago(text, now = new Date()) {
   const days = daysBetween(text, now);
   const format = new Intl.RelativeTimeFormat(language(), { numeric: "auto" });
-  if (Math.abs(days) < 60) return format.format(-days, "day");
-  if (Math.abs(days) < 730) return format.format(-Math.round(days / 30.44), "month");
-  return format.format(-Math.round(days / 365.25), "year");
+  const [count, name] = Math.abs(days) < 60 ? [days, "day"] : Math.abs(days) < 730 ? [Math.round(days / 30.44), "month"] : [Math.round(days / 365.25), "year"];
+  const said = format.format(-count, name);
+  return language() === "ja" ? said.replace(/\s+/g, "") : said;
 }
 
 function daysBetween(text, now) {
@@ -45,9 +46,11 @@ export function age(birthDate, until = new Date().toISOString()) {
   return months < 24 ? t("months", { n: months }) : t("years", { n: Math.floor(months / 12) });
 }
 
-/** A number as measured, with at most two decimals and no false ones. */
-export function number(value) {
-  return new Intl.NumberFormat(language(), { maximumFractionDigits: Math.abs(value) < 10 ? 2 : 1, useGrouping: false }).format(value);
+const DIGITS = { "%": 1, "mg/dL": 0, "mmol/L": 1, "mmol/mol": 0, "kg/m²": 1, mmHg: 0, cm: 1 };
+
+/** A number with the decimals that laboratories report for its unit. */
+export function number(value, unitText, digits = DIGITS[unitText] ?? 1) {
+  return new Intl.NumberFormat(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false }).format(value);
 }
 
 const UNITS = { "kg/m2": "kg/m²", "mm[Hg]": "mmHg", "mm Hg": "mmHg", "mL/min/{1.73_m2}": "mL/min/1.73 m²", "mL/min": "mL/min" };
@@ -66,4 +69,17 @@ export function gap(unitText) {
 /** Milliseconds with as many digits as they deserve. */
 export function milliseconds(value) {
   return t("milliseconds", { n: value < 10 ? value.toFixed(1) : Math.round(value) });
+}
+
+const TOGETHER = /\d{4}-\d{2}-\d{2}|\d+(?:\.\d+)? ?(?:%|kg\/m²|mg\/dL|mmol\/L|mmHg|cm)/g;
+
+/** Text as nodes in which a date, and a number with its unit, never part at the end of a line. */
+export function typeset(text) {
+  const nodes = [];
+  let from = 0;
+  for (const match of text.matchAll(TOGETHER)) {
+    nodes.push(text.slice(from, match.index), h("span.together", {}, match[0]));
+    from = match.index + match[0].length;
+  }
+  return [...nodes, text.slice(from)].filter((node) => node !== "");
 }

@@ -3,6 +3,7 @@
    Known: paragraphs, line breaks, headings, **strong**, *emphasis*, `code`, lists, tables, links to http(s), backslash escapes. */
 
 import { h, safeAddress } from "./dom.js";
+import { typeset } from "./format.js";
 
 /** Turn Markdown into elements; never into markup from a string. */
 export function renderMarkdown(text) {
@@ -110,7 +111,7 @@ function inline(text) {
     const found = INLINE.map(([pattern, make]) => [pattern.exec(rest), make]).find(([match]) => match);
     if (found) {
       const [match, make] = found;
-      if (plain) nodes.push(plain);
+      nodes.push(...typeset(plain));
       plain = "";
       nodes.push(make(match));
       rest = rest.slice(match[0].length);
@@ -119,8 +120,7 @@ function inline(text) {
       rest = rest.slice(1);
     }
   }
-  if (plain) nodes.push(plain);
-  return nodes;
+  return [...nodes, ...typeset(plain)];
 }
 
 function link(match) {

@@ -3,7 +3,7 @@
 const LOINC = "http://loinc.org";
 const JLAC10 = ["http://medis.or.jp/CodeSystem/master-JLAC10-17digits", "urn:oid:1.2.392.200119.4.504"];
 
-/** In the order of the chart; `group` draws a line between kinds. */
+/** In the order of the chart; `group` draws a line between kinds, `digits` overrules the unit's usual decimals. */
 export const MEASURES = [
   { name: "hba1c", group: 1, loinc: ["4548-4", "17856-6", "59261-8", "4549-2", "17855-8", "41995-2", "62388-4", "71875-9", "96595-4"],
     jlac10: ["3D046000001920402", "3D046000001906202", "3D046000001927102", "3D046000001806201", "3D046000001829101",
@@ -20,8 +20,8 @@ export const MEASURES = [
   { name: "waist", group: 3, loinc: ["56086-2", "8280-0"], jlac10: ["9N016160100000001"] },
   { name: "blood_pressure", group: 3, systolic: { loinc: ["8480-6"], jlac10: ["9A751000000000001", "9A752000000000001", "9A755000000000001"] },
     diastolic: { loinc: ["8462-4"], jlac10: ["9A761000000000001", "9A762000000000001", "9A765000000000001"] } },
-  { name: "egfr", group: 4, loinc: ["33914-3", "62238-1", "98979-8"], jlac10: [] },
-  { name: "creatinine", group: 4, loinc: ["38483-4", "2160-0"], jlac10: ["3C015000002327101"] },
+  { name: "egfr", group: 4, digits: 0, loinc: ["33914-3", "62238-1", "98979-8"], jlac10: [] },
+  { name: "creatinine", group: 4, digits: 2, loinc: ["38483-4", "2160-0"], jlac10: ["3C015000002327101"] },
 ];
 
 function carries(coded, codes) {

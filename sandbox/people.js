@@ -75,7 +75,7 @@ function line(patient, isSelected) {
 }
 
 function mark(patient) {
-  if (patient.deceased) return h("span.person-mark.quiet", {}, t("deceased"));
+  if (patient.deceased) return h("span.person-mark.muted", {}, t("deceased"));
   if (patient.newest && patient.age >= 18 && !(patient.newestHba1c && isWithinMonths(patient.newestHba1c, HBA1C_MONTHS))) {
     return h("span.person-mark", {}, t("hba1c_old"));
   }

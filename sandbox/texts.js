@@ -50,6 +50,18 @@ const TEXTS = {
     "Opening a chart does what an EHR does: it calls the CDS service over CDS Hooks and shows the cards that come back, or why there are none.",
     "カルテを開くと、電子カルテと同じようにCDS Hooksでサービスを呼び出し、返されたカード、またはカードがない理由を表示します。",
   ],
+  step_open: [
+    "Open a chart. “No HbA1c in 36 months” marks the adults for whom a card is possible; whether one appears is the service's decision.",
+    "カルテを開きます。「HbA1c 36か月なし」はカードが表示されうる成人の目印です。実際に表示するかはサービスが判断します。",
+  ],
+  step_answer: [
+    "Answer the card: draft the order, or dismiss it with a reason. Either is reported back and stored.",
+    "カードに対応します。検査依頼を下書きするか、理由を選んで閉じます。どちらもサービスに通知され、記録されます。",
+  ],
+  step_look: [
+    "Open the developer's view below for the request, the answer, the reason, the timings and the event log.",
+    "下の「開発者ビュー」で、要求・応答・理由・所要時間・イベントログを確認できます。",
+  ],
   loading_patients: ["Reading the patient list…", "患者一覧を読み込んでいます…"],
   patients_failed: ["The patient list could not be read. Is the sandbox still running?", "患者一覧を取得できませんでした。サンドボックスが起動しているか確認してください。"],
 
@@ -204,7 +216,7 @@ const TEXTS = {
   time_prefetch: ["Prefetch, read by the EHR", "プリフェッチ（電子カルテ側の読み出し）"],
   time_call: ["The call, there and back", "呼び出しの往復"],
   time_service: ["Inside the service, as it logged", "サービス内（ログの値）"],
-  milliseconds: ["{n} ms", "{n} ミリ秒"],
+  milliseconds: ["{n} ms", "{n} ms"],
   request_bytes: ["Request body {n} kB", "要求本文 {n} kB"],
   copy: ["Copy JSON", "JSONをコピー"],
   copied: ["Copied", "コピーしました"],

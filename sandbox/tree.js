@@ -22,7 +22,7 @@ function node(name, value, depth) {
     if (!body.childElementCount) body.append(...entries.map(([inner, item]) => node(inner, item, depth + 1)));
   };
   const details = h("details", { ontoggle: draw }, h("summary", {}, key, h("span.shape", {}, brackets[0], hint(value, entries), brackets[1])), body);
-  if (depth < OPEN_DEPTH && entries.length <= LONG_LIST) {
+  if (depth === 0 || (depth < OPEN_DEPTH && entries.length <= LONG_LIST)) {
     draw();
     details.open = true;
   }

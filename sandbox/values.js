@@ -24,15 +24,16 @@ export function valuesTable(measures) {
 }
 
 function rows({ measure, readings }) {
+  const { digits } = measure;
   const [newest, before] = readings;
   const name = t(measure.name);
   const more = readings.length - 1;
-  const history = h("tr.history", { hidden: true }, h("td", { colspan: "5" }, earlier(name, readings.slice(1, HISTORY_MAX))));
+  const history = h("tr.history", { hidden: true }, h("td", { colspan: "5" }, earlier(name, readings.slice(1, HISTORY_MAX), digits)));
   const row = h("tr", {},
     h("th", { scope: "row" }, name),
-    h("td.latest", {}, quantity(newest), notFinal(newest)),
+    h("td.latest", {}, quantity(newest, digits), notFinal(newest)),
     h("td.when", {}, h("span.date", {}, day(newest.time)), h("span.ago", {}, ago(newest.time))),
-    h("td.before", {}, before ? [quantity(before), more > 1 ? toggle(more, name, history) : h("span.date", {}, day(before.time))] : "–"),
+    h("td.before", {}, before ? [quantity(before, digits), more > 1 ? toggle(more, name, history) : h("span.date", {}, day(before.time))] : "–"),
     h("td.trend", {}, trend(readings)));
   return more > 1 ? [row, history] : [row];
 }
@@ -49,15 +50,16 @@ function toggle(count, name, history) {
   }, t("show_earlier", { n: count }));
 }
 
-function earlier(name, readings) {
+function earlier(name, readings, digits) {
   return h("ol.readings", { "aria-label": t("earlier_of", { name }) },
-    readings.map((reading) => h("li", {}, h("span.date", {}, day(reading.time)), quantity(reading))));
+    readings.map((reading) => h("li", {}, h("span.date", {}, day(reading.time)), quantity(reading, digits))));
 }
 
 /* "5.9 %", or "138/84 mmHg" for a pair. */
-function quantity({ values }) {
+function quantity({ values }, digits) {
   const text = unit(values[0]);
-  return h("span.quantity", {}, h("span.number", {}, values.map(({ value, comparator }) => `${comparator ?? ""}${number(value)}`).join("/")),
+  const shown = (as) => values.map(({ value, comparator }) => `${comparator ?? ""}${as(value)}`).join("/");
+  return h("span.quantity", { title: shown(String) }, h("span.number", {}, shown((value) => number(value, text, digits))),
     text ? [gap(text), h("span.unit", {}, text)] : null);
 }
 

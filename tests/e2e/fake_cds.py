@@ -6,7 +6,7 @@ It knows no medicine: a known diabetic, a child or a recent HbA1c gets no card, 
 import sys
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +85,21 @@ class FakeCDS:
         reason = _withheld(prefetch, body["context"]["userId"])
         patient = f"v1:{uuid.uuid5(uuid.NAMESPACE_OID, body['context']['patientId']).hex[:20]}"
         common = {"hook": "patient-view", "patient": patient, "language": language, "took_ms": 1.9}
-        common |= {"prefetch": {key: "sent" for key in prefetch}, "model": "dysglycaemia", "version": "1.0.0"}
+        common |= {"prefetch": dict.fromkeys(prefetch, "sent"), "model": "dysglycaemia", "version": "1.0.0"}
         if reason:
             self.keep("prediction_withheld", reason=reason, **common)
             return JSONResponse({"cards": []})
         card = _card(body["context"], language, str(request.base_url).rstrip("/"))
         suggestions = [card["suggestions"][0]["uuid"]]
         scores = {"ge57": 0.71, "ge60": 0.47, "ge65": 0.24}
-        self.keep("prediction_made", card=card["uuid"], suggestions=suggestions, scores=scores, operating_point="high", **common)
+        self.keep(
+            "prediction_made",
+            card=card["uuid"],
+            suggestions=suggestions,
+            scores=scores,
+            operating_point="high",
+            **common,
+        )
         return JSONResponse({"cards": [card]})
 
     async def feedback(self, request: Request) -> Response:
@@ -106,16 +113,18 @@ class FakeCDS:
 
 def _withheld(prefetch: Mapping[str, Any], user: str) -> str | None:
     patient = prefetch["patient"]
-    age = age_on(patient.get("birthDate"), date.today().isoformat())
+    age = age_on(patient.get("birthDate"), datetime.now(UTC).date().isoformat())
     if not user.startswith("Practitioner"):
         return "viewer_not_clinician"
     if patient.get("deceasedDateTime") or patient.get("deceasedBoolean"):
         return "patient_deceased"
     if age is None or not 35 <= age <= 79:
         return "excluded_age"
-    if any(coding["code"] in DIABETES for problem in _entries(prefetch["problems"]) for coding in problem["code"]["coding"]):
+    if any(
+        coding["code"] in DIABETES for problem in _entries(prefetch["problems"]) for coding in problem["code"]["coding"]
+    ):
         return "excluded_condition"
-    limit = (date.today() - timedelta(days=3 * 365)).isoformat()
+    limit = (datetime.now(UTC).date() - timedelta(days=3 * 365)).isoformat()
     if any(observation.get("effectiveDateTime", "") > limit for observation in _entries(prefetch["hba1c"])):
         return "recent_measurement"
     return None
@@ -131,8 +140,13 @@ def _card(context: Mapping[str, Any], language: str, base: str) -> dict[str, Any
         "resourceType": "ServiceRequest",
         "status": "draft",
         "intent": "proposal",
-        "category": [{"coding": [{"system": "http://snomed.info/sct", "code": "108252007", "display": "Laboratory procedure"}]}],
-        "code": {"coding": [{"system": "http://loinc.org", "code": "4548-4", "display": "Hemoglobin A1c"}], "text": "HbA1c (NGSP)"},
+        "category": [
+            {"coding": [{"system": "http://snomed.info/sct", "code": "108252007", "display": "Laboratory procedure"}]}
+        ],
+        "code": {
+            "coding": [{"system": "http://loinc.org", "code": "4548-4", "display": "Hemoglobin A1c"}],
+            "text": "HbA1c (NGSP)",
+        },
         "subject": {"reference": f"Patient/{context['patientId']}"},
         "requester": {"reference": context["userId"]},
         "reasonCode": [{"text": "No HbA1c on record in 36 months"}],
@@ -156,7 +170,13 @@ def _card(context: Mapping[str, Any], language: str, base: str) -> dict[str, Any
         "overrideReasons": [
             {"system": SYSTEM, "code": code, "display": display[language == "ja"]} for code, display in REASONS.items()
         ],
-        "links": [{"label": "How this is calculated", "url": "https://cds.example.org/models/dysglycaemia", "type": "absolute"}],
+        "links": [
+            {
+                "label": "How this is calculated",
+                "url": "https://cds.example.org/models/dysglycaemia",
+                "type": "absolute",
+            }
+        ],
     }
 
 
