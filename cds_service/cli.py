@@ -71,8 +71,10 @@ def sandbox(host: str, port: int, state: Path | None) -> None:
             clients=folder / "clients.toml",
         )
         settings.check()
+        from cds_service.logs import configure_logging
         from cds_service.sandbox.app import create_sandbox
 
+        configure_logging(level="warning")
         app, parts = create_sandbox(settings, folder, today=datetime.now(UTC).date())
         click.echo(f"The sandbox is at http://{host}:{port}")
         click.echo("A demonstration without authentication: made-up patients only, never real ones.")
