@@ -71,13 +71,13 @@ BOUNDS: Mapping[str, Bound] = MappingProxyType(
         "body_bytes": Bound(64 * KIB, 256 * MIB, "bytes", "body, after decompression", "413, closed"),
         "body_bytes_held": Bound(8 * MIB, 16_384 * MIB, "bytes", "bodies being read, all together", "503, closed"),
         "gzip_ratio": Bound(2, 1000, "times", "growth of a gzip body past its first MiB", "413, closed"),
-        "deadline_s": Bound(0.1, 60, "s", "time to answer, from the end of the body", "503"),
+        "deadline_s": Bound(0.05, 60, "s", "time to answer, from the end of the body", "503"),
         "in_work": Bound(1, 4096, "requests", "requests in work at once", "they wait in the queue"),
         "queue": Bound(0, 65_536, "requests", "requests that wait for a place", "503 with Retry-After"),
         "retry_after_s": Bound(1, 300, "s", "what Retry-After says", "-"),
         "write_stall_s": Bound(1, 600, "s", "time for which a client may not take our answer", "closed"),
         "keep_alive_s": Bound(1, 600, "s", "time a connection may be idle between two requests", "closed"),
-        "connections": Bound(1, 200_000, "connections", "open connections and requests in flight", "503"),
+        "connections": Bound(1, 200_000, "connections", "open connections", "closed"),
     }
 )
 

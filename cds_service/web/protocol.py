@@ -70,6 +70,8 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.since = self.loop.time()
         _watch(self)
+        if len(self.connections) > self.limits.connections:
+            transport.abort()  # one more would cost an answer to those who are here
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
