@@ -8,9 +8,14 @@ from cds_service.cdshooks.declaration import NoRecent, PrefetchKey, Service
 from cds_service.cdshooks.prefetch_lint import DATE_PARAMETERS, parse_query
 from cds_service.clinical.codes import CodeSet, canonical
 
-__all__ = ["brings", "check_data"]
+__all__ = ["asks_for", "brings", "check_data", "usually_brings"]
 
 _DAYS_A_MONTH = 30.4375
+_LOINC_VITAL_SIGNS = frozenset(
+    {"2708-6", "29463-7", "39156-5", "56086-2", "59408-5", "8280-0", "8302-2", "8310-5", "8462-4", "8480-6", "85353-1",
+     "85354-9", "8867-4", "9279-1", "96608-5", "96609-3", "9843-4"}
+)  # fmt: skip
+"""What FHIR's vital-signs profiles and US Core file under ``vital-signs``."""
 _BACK = re.compile(r"(?:ge|gt)\{\{\s*today\(\)\s*-\s*(\d+)\s+days\s*\}\}")
 
 
@@ -43,6 +48,21 @@ def brings(key: PrefetchKey, token: str) -> bool:
     if not asked or any(value.startswith("{{") for value in asked):
         return True
     return any(_names(value, token) for value in asked)
+
+
+def asks_for(key: PrefetchKey, token: str) -> bool:
+    """Whether a key asks for this very code, or for all Observations whatever their category."""
+    shape = parse_query(key.query)
+    return brings(key, token) and (bool(shape.values("code")) or not shape.values("category"))
+
+
+def usually_brings(key: PrefetchKey, token: str) -> bool:
+    """As :func:`brings`, minding how charts file things: a blood pressure is no laboratory value."""
+    categories = {value.rpartition("|")[2] for value in parse_query(key.query).values("category")}
+    system, _, code = token.partition("|")
+    is_vital = code in _LOINC_VITAL_SIGNS if system == "http://loinc.org" else code.startswith(("9A", "9N"))
+    fits = not categories or ("vital-signs" if is_vital else "laboratory") in categories
+    return brings(key, token) and (fits or not categories & {"vital-signs", "laboratory"})
 
 
 def _names(asked: str, token: str) -> bool:
@@ -99,7 +119,7 @@ def _states(checked: Checked) -> Iterator[Finding]:
                     f"declare a key {kind}?patient=…",
                 )
         for token in state.observations:
-            if not any(brings(key, token) for key in _of_type(service, "Observation")):
+            if not any(asks_for(key, token) for key in _of_type(service, "Observation")):
                 yield checked.error(
                     ("when", "not_state"),
                     f"no prefetch key brings {token}, so '{state.name}' is never seen there",

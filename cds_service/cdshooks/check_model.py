@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cds_service.cdshooks.catalog_toml import KeyPath
-from cds_service.cdshooks.check_data import brings
+from cds_service.cdshooks.check_data import brings, usually_brings
 from cds_service.cdshooks.check_findings import Checked, Finding
 from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
 
@@ -97,10 +97,13 @@ def _data(checked: Checked, spec: FeatureSpec) -> Iterator[Finding]:
         )
         return
     missing = sorted(code for code in spec.codes if not any(brings(key, code) for key in keys))
-    if missing and kind == "Observation":
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        yield checked.error(
-            ("prefetch",),
-            f"no prefetch query brings {missing[0]}{more} of feature '{spec.name}'",
-            "add the code to a query",
-        )
+    unusual = sorted(code for code in spec.codes if not any(usually_brings(key, code) for key in keys))
+    for say, codes, verb in ((checked.error, missing, "brings"), (checked.warning, unusual, "usually brings")):
+        if codes and kind == "Observation":
+            more = f" and {len(codes) - 1} more" if len(codes) > 1 else ""
+            yield say(
+                ("prefetch",),
+                f"no prefetch query {verb} {codes[0]}{more} of feature '{spec.name}'",
+                "ask for it in a query",
+            )
+            return

@@ -35,6 +35,9 @@ LANGUAGES = ("en", "ja")
 
 Bound = Literal["=", "<", ">"]
 
+_LEAST, _MOST = 0.0005, 0.995
+"""Below and from here on, rounding would say 0 % or 100 %, which no model may."""
+
 _UNITS: Mapping[str, Mapping[str, str]] = {
     "mm[Hg]": {"en": "mmHg", "ja": "mmHg"},
     "kg/m2": {"en": "kg/m²", "ja": "kg/m²"},
@@ -115,7 +118,7 @@ def number(value: float) -> str:
 
 
 def percent(probability: float, language: str, bound: Bound = "=") -> str:
-    """A probability as a percentage: whole numbers from 10 % on, one decimal below.
+    """A probability as a percentage: whole numbers from 10 % on, one decimal below; never 0 and never 100.
 
     Args:
         probability: 0 to 1.
@@ -125,6 +128,10 @@ def percent(probability: float, language: str, bound: Bound = "=") -> str:
     >>> percent(0.314, "en"), percent(0.314, "ja"), percent(0.03, "en", "<"), percent(0.6, "ja", ">")
     ('31 %', '31%', 'under 3 %', '60%超')
     """
+    if bound == "=" and probability < _LEAST:
+        probability, bound = 0.001, "<"
+    elif bound == "=" and probability >= _MOST:
+        probability, bound = 0.99, ">"
     shown = 100 * probability
     text = f"{shown:.0f}" if shown >= 9.95 else f"{shown:.1f}".removesuffix(".0")
     if bound == "=":
