@@ -5,7 +5,6 @@ of (F13). A small file beside the database, ``….lock``, is held shared by ever
 first one holds it alone while it checks, and it stays as the mark that here a store once was.
 """
 
-import errno
 import fcntl
 import os
 import sqlite3
@@ -15,16 +14,15 @@ from pathlib import Path
 from typing import Final
 
 from cds_service.errors import Fault, SettingsError, StoreUnavailable
+from cds_service.events.database import RESTORE, connect, disk_fault, is_sound
 from cds_service.events.table import APPLICATION_ID, CREATE, FORMAT
 
-__all__ = ["Lock", "connect", "disk_fault", "open_file"]
+__all__ = ["Lock", "open_file"]
 
-BUSY_MS: Final = 2_000
-"""So long a commit waits for another writer (a backup, a second worker) before it gives up with 503 (F14)."""
 LOCK_WAIT_S: Final = 60.0
 """So long a second worker waits while the first one checks the file."""
 FULL_CHECK_BYTES: Final = 32 * 1024 * 1024
-"""Files up to this size are checked row by row at each start; larger ones by structure, by ``check`` on demand."""
+"""Files up to this size are checked row by row at each start (0.2 s); of larger ones only the structure is."""
 _NETWORK_FILE_SYSTEMS: Final = {
     0x6969: "NFS",
     0x517B: "SMB",
@@ -33,50 +31,6 @@ _NETWORK_FILE_SYSTEMS: Final = {
     0x65735546: "FUSE",
 }
 """``statfs`` magic numbers (linux/magic.h): SQLite's journal needs shared memory and honest locks (F16)."""
-
-
-def disk_fault(path: Path, failure: Exception, verb: str) -> Fault:
-    """Say what the disk said, and what to do."""
-    text = str(failure)
-    if isinstance(failure, OSError) and failure.errno in {errno.ENOENT, errno.ESTALE}:
-        do = "Put the database file back and restart the service"
-    elif "full" in text:
-        do = "Free space on this disk; the store goes on by itself"
-    elif "locked" in text or "busy" in text:
-        do = "Ask again in a moment; another program holds the store"
-    elif "malformed" in text or "not a database" in text or "damaged" in text:
-        do = "Stop the service, keep this file, and restore the last backup"
-    elif "readonly" in text or "unable to open" in text:
-        do = "Give the service's user write access to the folder and the file"
-    elif "replaced" in text:
-        do = "Restart the service, so that it checks the new file"
-    else:
-        do = "Look at the disk and the system's log; the store goes on by itself when the disk works"
-    return Fault(str(path), f"the event store can't {verb} ({text})", do)
-
-
-def connect(path: Path, *, busy_ms: int = BUSY_MS, read_only: bool = False) -> sqlite3.Connection:
-    """Open one connection with the settings that make an acknowledged event durable (SEC-115).
-
-    Raises:
-        sqlite3.Error: The file is missing, locked for longer than *busy_ms*, or damaged.
-    """
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False,
-        timeout=busy_ms / 1000, cached_statements=256,
-    )  # fmt: skip
-    try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA cache_size = -16384")
-        if read_only:
-            connection.execute("PRAGMA query_only = ON")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
 
 
 class Lock:
@@ -260,10 +214,7 @@ def _check_contents(path: Path, connection: sqlite3.Connection) -> None:
         )
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     whole = path.stat().st_size <= FULL_CHECK_BYTES
-    found = connection.execute("PRAGMA integrity_check(1)" if whole else "PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise StoreUnavailable(
-            Fault(str(path), "the event store is damaged", "Keep this file, and restore the last backup")
-        )
+    if not is_sound(connection, every_row=whole):
+        raise StoreUnavailable(Fault(str(path), "the event store is damaged", RESTORE))
     connection.execute("BEGIN IMMEDIATE")  # a read-only disk or a foreign lock shows here, not at the first event
     connection.execute("ROLLBACK")

@@ -6,7 +6,6 @@ of its own: the questions of a chart open take some ten microseconds and never w
 
 import asyncio
 import sqlite3
-import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -19,10 +18,11 @@ import msgspec
 
 from cds_service.errors import Fault, StoreUnavailable
 from cds_service.events.check import hold_to_schema
+from cds_service.events.database import BUSY_MS, RESTORE, connect, disk_fault
 from cds_service.events.ids import microseconds
-from cds_service.events.opening import BUSY_MS, Lock, connect, disk_fault, open_file
+from cds_service.events.opening import Lock, open_file
 from cds_service.events.schema import AnyEvent, Outcome, decode
-from cds_service.events.table import Row, row
+from cds_service.events.table import READ, Row, is_whole, row
 from cds_service.events.writer import Append, Writer
 
 __all__ = ["CardKnown", "EventStore", "ShownCard", "StoredEvent", "open_store"]
@@ -39,7 +39,6 @@ ORDER BY shown.at, shown.seq, said.outcome_at, said.outcome
 _CARD = "SELECT at, body FROM event WHERE card = ? AND tenant IS ? AND service = ? AND outcome IS NULL LIMIT 1"
 _OPENED = "SELECT seq, open FROM event WHERE service = ? AND tenant IS ? AND open > 0 AND seq > ? ORDER BY seq"
 _LAST_OPENED = "SELECT seq, open FROM event WHERE service = ? AND tenant IS ? AND open > 0 ORDER BY seq DESC"
-_READ = "SELECT seq, crc, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?"
 
 
 class ShownCard(NamedTuple):
@@ -201,7 +200,7 @@ class EventStore:
         Raises:
             StoreUnavailable: A row is damaged; the text names its number. It is never skipped.
         """
-        return [self._whole(seq, crc, body) for seq, crc, body in self._look_up(_READ, (after_seq, limit))]
+        return [self._whole(seq, stored) for seq, *stored in self._look_up(READ, (after_seq, limit))]
 
     def read_all(self, chunk: int = 1000) -> Iterator[StoredEvent]:
         """Every event in sequence, read in pieces so that no long read holds the journal back."""
@@ -226,18 +225,14 @@ class EventStore:
         except sqlite3.Error as failure:
             raise StoreUnavailable(disk_fault(self.path, failure, "read")) from None
 
-    def _whole(self, seq: int, crc: int, body: str) -> StoredEvent:
-        try:
-            if zlib.crc32(body.encode()) == crc:
-                return StoredEvent(seq, decode(body))
-            what = "does not match its checksum"
-        except msgspec.DecodeError:
-            what = "is no event that this version reads"
-        raise StoreUnavailable(
-            Fault(
-                str(self.path), f"event {seq} {what}", "Stop the service, keep this file, and restore the last backup"
-            )
-        )
+    def _whole(self, seq: int, stored: list[Any]) -> StoredEvent:
+        what = "does not match its checksum"
+        if is_whole(stored):
+            try:
+                return StoredEvent(seq, decode(stored[-1]))
+            except msgspec.DecodeError:
+                what = "is no event that this version reads"
+        raise StoreUnavailable(Fault(str(self.path), f"event {seq} {what}", RESTORE))
 
 
 def _rows(events: Sequence[AnyEvent]) -> list[Row]:

@@ -5,8 +5,9 @@ and a full check of the store derives them again.
 """
 
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from cds_service.events.ids import microseconds
 from cds_service.events.schema import (
@@ -19,7 +20,7 @@ from cds_service.events.schema import (
     encode,
 )
 
-__all__ = ["APPLICATION_ID", "CREATE", "FORMAT", "NOT_ELIGIBLE", "Row", "insert", "row"]
+__all__ = ["APPLICATION_ID", "CREATE", "FORMAT", "NOT_ELIGIBLE", "READ", "Row", "insert", "is_whole", "row"]
 
 APPLICATION_ID: Final = 0x43445345
 """``CDSE``: says whose file this is, so that another SQLite file is never taken for a store."""
@@ -82,12 +83,26 @@ def row(event: AnyEvent) -> Row:
         card = event.card
         outcome = "accepted" if isinstance(event, CardAccepted) else "overridden"
         outcome_at = microseconds(event.at if "clock_ahead" in event.flags else event.outcome_at)
-    return (
+    columns = (
         event.id, _TAGS[type(event)], microseconds(event.at), event.tenant, event.service, patient, card,
-        outcome, outcome_at, opened, zlib.crc32(body), body.decode(),
+        outcome, outcome_at, opened,
     )  # fmt: skip
+    return (*columns, checksum(columns, body), body.decode())
 
 
+def checksum(columns: tuple[str | int | None, ...], body: bytes) -> int:
+    """CRC-32 of the body and of the columns beside it: a flipped bit in either is seen by whoever reads the row."""
+    return zlib.crc32(repr(columns).encode(), zlib.crc32(body))
+
+
+def is_whole(stored: Sequence[Any]) -> bool:
+    """Whether a row, read as :data:`READ` reads it, without its number, still matches its checksum."""
+    *columns, crc, body = stored
+    return bool(checksum(tuple(columns), body.encode()) == crc)
+
+
+READ: Final = f"SELECT seq, {', '.join(_COLUMNS)} FROM event WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+"""Whole rows after a number, in sequence."""
 _ONE = f"({', '.join('?' * len(_COLUMNS))})"
 
 

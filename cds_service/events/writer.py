@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from cds_service.errors import Fault, StoreUnavailable
+from cds_service.events.database import disk_fault
 from cds_service.events.faults import faultpoint
-from cds_service.events.opening import disk_fault
 from cds_service.events.table import Row, insert
 
 __all__ = ["Append", "Writer"]
