@@ -17,7 +17,8 @@ from cds_service.cohorts.eligible import Eligible
 from cds_service.cohorts.questionnaires import ada_risk_score, findrisc_score
 from cds_service.cohorts.tables import Cohort, read_nhanes
 from cds_service.model.bundle import BUNDLE_FILES, Bundle, load_bundle
-from cds_service.model.documents import model_card, package_insert
+from cds_service.model.model_card import model_card
+from cds_service.model.package_insert import package_insert
 from cds_service.model.predict import Prediction, predict_many
 from cds_service.model.runtime import Model, open_model
 from cds_service.model.sealing import write_bundle

@@ -27,7 +27,7 @@ Bools = npt.NDArray[np.bool_]
 
 LEAST_CASES, LEAST_EVENTS = 50, 20
 """Below either a subgroup is listed with its counts as not assessable."""
-_DIGITS = 4
+_DIGITS = 6
 
 
 def written(estimate: Estimate) -> dict[str, float | None]:

@@ -19,7 +19,8 @@ from cds_service.cohorts.tables import Cohort, read_nhanes
 from cds_service.errors import BundleError, Fault, SettingsError
 from cds_service.model.abstain import Abstention, Laid
 from cds_service.model.bundle import FORMAT, Calibration, DataUsed, Golden, Manifest, load_bundle
-from cds_service.model.documents import model_card, package_insert
+from cds_service.model.model_card import model_card
+from cds_service.model.package_insert import package_insert
 from cds_service.model.runtime import open_model
 from cds_service.model.sealing import as_toml_points, write_bundle
 from cds_service.training.calibrate import calibrate, calibrated, choose_operating_points
