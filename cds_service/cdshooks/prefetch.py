@@ -118,9 +118,21 @@ def _judge(key: PrefetchKey, content: KeyContent, patient: str) -> tuple[KeyCont
                 where=f"prefetch.{key.name}",
                 do="Send the data of the patient whose chart was opened",
             )
+    if key.is_search and content.entries and not _of_type(key, content):
+        return _ABSENT, "failed"  # what another FHIR version calls it is no answer to our question (CH-076, CH-109)
     if content.has_next or (content.total is not None and content.total > content.entries > 0):
         return content, "incomplete"
     return content, "sent" if content.entries else "none"
+
+
+def _of_type(key: PrefetchKey, content: KeyContent) -> int:
+    """How many entries are of the type that the query asks for, readable or not."""
+    wanted = getattr(fhir_shapes, key.resource_type, fhir_shapes.Invalid)
+    return sum(
+        isinstance(resource, wanted)
+        or (isinstance(resource, fhir_shapes.Invalid) and resource.resource_type in ("", key.resource_type))
+        for _, resource in content.resources
+    )
 
 
 def proves_absence(key: PrefetchKey, prefetch: Prefetch, facts: Facts, *, back_to: datetime | None) -> bool:
@@ -133,7 +145,8 @@ def proves_absence(key: PrefetchKey, prefetch: Prefetch, facts: Facts, *, back_t
         back_to: How far back the absence must reach; None: all of the past.
     """
     state = prefetch.states[key.name]
-    if key.name in facts.unproven:
+    content = prefetch.contents[key.name]
+    if key.name in facts.unproven or (content.is_bundle and _of_type(key, content) != content.entries):
         return False
     if state == "none":
         return True
@@ -143,7 +156,7 @@ def proves_absence(key: PrefetchKey, prefetch: Prefetch, facts: Facts, *, back_t
     reaches_back = newest_first and back_to is not None and oldest is not None and oldest < back_to
     if state == "sent":
         count = parameters.get("_count")
-        fewer_than_asked = count is None or prefetch.contents[key.name].entries < int(count)
+        fewer_than_asked = count is None or content.entries < int(count)
         return fewer_than_asked or reaches_back
     return state == "incomplete" and reaches_back
 
