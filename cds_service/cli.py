@@ -55,7 +55,7 @@ def main() -> None:
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Keep the event log here.")
 @says_what_is_wrong
 def sandbox(host: str, port: int, state: Path | None) -> None:
-    r"""Try it: CDS service, a page that plays the EHR, and an R4 server with patients, in one process.
+    """Try it: CDS service, a page that plays the EHR, and an R4 server with patients, in one process.
 
     \b
     $ cds-service sandbox
@@ -91,7 +91,7 @@ def sandbox(host: str, port: int, state: Path | None) -> None:
 @click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="settings.toml")
 @says_what_is_wrong
 def serve(file: Path | None, **given: Any) -> None:
-    r"""Serve the CDS services.
+    """Serve the CDS services.
 
     \b
     $ CDS_AUTH=off-for-development cds-service serve --port 8000
@@ -117,7 +117,7 @@ def serve(file: Path | None, **given: Any) -> None:
 @click.option("--production", is_flag=True, help="Refuse what a real site must not have, such as no owner.")
 @says_what_is_wrong
 def check(hooks: Path | None, assets: Path | None, *, production: bool) -> None:
-    r"""Validate every service folder and the model bundle that it names; file and line of each fault.
+    """Validate every service folder and the model bundle that it names; file and line of each fault.
 
     \b
     $ cds-service check
@@ -138,7 +138,7 @@ def check(hooks: Path | None, assets: Path | None, *, production: bool) -> None:
 @click.option("--failures", is_flag=True, help="Print only what failed.")
 @says_what_is_wrong
 def contract(url: str, origin: str | None, json_file: Path | None, *, failures: bool) -> None:
-    r"""Run the CDS Hooks 2.0 contract test against any service.
+    """Run the CDS Hooks 2.0 contract test against any service.
 
     \b
     $ cds-service contract http://127.0.0.1:8000
@@ -154,6 +154,87 @@ def contract(url: str, origin: str | None, json_file: Path | None, *, failures: 
     if json_file is not None:
         json_file.write_text(report.as_json(), encoding="utf-8")
     sys.exit(report.exit_code)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--recipe", default="default", show_default=True)
+@DATA
+@click.option("--recipes", type=click.Path(path_type=Path, file_okay=False, exists=True), default=shipped("recipes"))
+@click.option("--assets", type=click.Path(path_type=Path, file_okay=False), default=shipped("model_assets"))
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), default=Path("var"), show_default=True)
+@click.option("--candidate", is_flag=True, help="Stop before the test set is opened and nothing is released.")
+@says_what_is_wrong
+def train(model: str, recipe: str, data: Path, recipes: Path, assets: Path, state: Path, *, candidate: bool) -> None:
+    """Train a model by its recipe, judge it once on its test set, and put the bundle among the releases.
+
+    \b
+    $ cds-service train dysglycaemia
+    """
+    try:
+        from cds_service.training.recipe import train as train_by
+    except ImportError as missing:
+        raise SettingsError(
+            Fault("train", f"needs the package {missing.name}", "Install the extra: pip install 'cds-service[train]'")
+        ) from None
+    from cds_service.release.evaluate import release_candidate, summary
+
+    folder = train_by(model, recipe, data=data, recipes=recipes, state=state, commit=_commit(), say=click.echo)
+    if candidate:
+        click.echo(f"Candidate: {folder}")
+        return
+    released, figures = release_candidate(
+        folder, data=data, assets=assets, today=datetime.now(UTC).date(), say=click.echo
+    )
+    for line in summary(figures):
+        click.echo(line)
+    click.echo(f"Released: {released}")
+
+
+@main.command()
+@click.argument("model")
+@click.option("--version", help="A released version  [default: the champion]")
+@click.option("--set", "sets", multiple=True, help="A table of the data folder, such as tabular/nhanes_2013-2014.csv.")
+@DATA
+@click.option("--assets", type=click.Path(path_type=Path, file_okay=False), default=shipped("model_assets"))
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures here.")
+@says_what_is_wrong
+def evaluate(
+    model: str, version: str | None, sets: tuple[str, ...], data: Path, assets: Path, json_file: Path | None
+) -> None:
+    """Compute every figure of a released model, as it is served, on a set; writes no metrics.
+
+    \b
+    $ cds-service evaluate dysglycaemia
+    """
+    import json
+
+    from cds_service.model.bundle import load_bundle
+    from cds_service.model.channels import read_channels
+    from cds_service.release.evaluate import evaluate as evaluate_on
+    from cds_service.release.evaluate import summary
+
+    folder = assets / model
+    bundle = load_bundle(folder / (version or read_channels(folder).champion))
+    figures = evaluate_on(bundle, data=data, files=sets or None)
+    for line in summary(figures):
+        click.echo(line)
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _commit() -> str:
+    """The project's commit, for the bundle; empty outside of a checkout."""
+    import subprocess
+
+    found = subprocess.run(
+        ["git", "rev-parse", "HEAD"],  # noqa: S607
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 def _run(app: Any, settings: Settings, limits: Any) -> None:
