@@ -7,6 +7,7 @@ first one holds it alone while it checks, and it stays as the mark that here a s
 
 import fcntl
 import os
+import shutil
 import sqlite3
 import stat
 import time
@@ -15,10 +16,13 @@ from typing import Final
 
 from cds_service.errors import Fault, SettingsError, StoreUnavailable
 from cds_service.events.database import RESTORE, connect, disk_fault, is_sound
+from cds_service.events.journal import read_journal
 from cds_service.events.table import APPLICATION_ID, CREATE, FORMAT
 
 __all__ = ["Lock", "open_file"]
 
+IN_USE: Final = b"an event store lives beside this file and is in use\n"
+CLOSED: Final = b"an event store lives beside this file and was closed\n"
 LOCK_WAIT_S: Final = 60.0
 """So long a second worker waits while the first one checks the file."""
 FULL_CHECK_BYTES: Final = 32 * 1024 * 1024
@@ -67,7 +71,19 @@ class Lock:
         while not self._take(fcntl.LOCK_SH):
             time.sleep(0.01)  # changing a lock is not atomic: one that came between checks the same file again
 
+    @property
+    def mark(self) -> bytes:
+        """What the last holder wrote: nothing before there was a store, :data:`IN_USE`, or :data:`CLOSED`."""
+        return os.pread(self._handle, 64, 0)
+
+    def write_mark(self, mark: bytes) -> None:
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, mark, 0)
+
     def close(self) -> None:
+        """Let go; the last one to go says that the store was closed in order."""
+        if self._handle >= 0 and self.mark == IN_USE and self._take(fcntl.LOCK_EX):
+            self.write_mark(CLOSED)
         handle, self._handle = self._handle, -1
         if handle >= 0:
             os.close(handle)
@@ -155,15 +171,14 @@ def open_file(path: Path) -> Lock:
         StoreUnavailable: The file is missing, damaged, foreign, of a newer version, or can't be written.
     """
     _prepare_folder(path)
-    lock_path = path.with_name(f"{path.name}.lock")
-    was_here = lock_path.exists()
     try:
-        lock = Lock(lock_path)
+        lock = Lock(path.with_name(f"{path.name}.lock"))
     except OSError as failure:
         raise StoreUnavailable(disk_fault(path, failure, "open")) from None
     try:
         if lock.enter():
-            _check(path, was_here=was_here)
+            _check(path, lock.mark)
+            lock.write_mark(IN_USE)
             lock.share()
     except (sqlite3.Error, OSError) as failure:
         lock.close()
@@ -174,9 +189,9 @@ def open_file(path: Path) -> Lock:
     return lock
 
 
-def _check(path: Path, *, was_here: bool) -> None:
+def _check(path: Path, mark: bytes) -> None:
     if not path.exists():
-        if was_here and path.with_name(f"{path.name}.lock").stat().st_size:
+        if mark:
             raise StoreUnavailable(
                 Fault(str(path), "the event store was here and its database file is gone",
                       f"Restore it from the last backup, or remove {path.name}.lock to begin an empty one")
@@ -187,14 +202,44 @@ def _check(path: Path, *, was_here: bool) -> None:
             Fault(str(path), f"the file belongs to user {path.stat().st_uid}", "Change its owner to the service's user")
         )
     path.chmod(0o600)
+    _check_journal(path.with_name(f"{path.name}-wal"), was_cut_short=mark == IN_USE)
     connection = connect(path)
     try:
         _check_contents(path, connection)
     finally:
         connection.close()
-    lock_path = path.with_name(f"{path.name}.lock")
-    if not lock_path.stat().st_size:
-        lock_path.write_text("an event store lives beside this file\n", encoding="ascii")
+
+
+def _check_journal(path: Path, *, was_cut_short: bool) -> None:
+    """Refuse a journal that is damaged in its middle; say loudly when its end can't be read, or when it is gone.
+
+    Its end: the last commit was cut short by a power failure and acknowledged to nobody, or it is damaged. Nobody can
+    tell which, so the journal is kept beside the store.
+    """
+    if was_cut_short and not path.exists():
+        _warn("journal_missing", path, 0)
+    journal = read_journal(path)
+    if journal.unreadable_commits > 1:
+        raise StoreUnavailable(
+            Fault(
+                str(path),
+                f"the journal is damaged, and {journal.unreadable_commits} commits from there on can't be read",
+                RESTORE,
+            )
+        )
+    if journal.is_cut:
+        for older in path.parent.glob(f"{path.name}.cut-*"):
+            older.unlink()
+        kept = path.with_name(f"{path.name}.cut-{time.time_ns()}")
+        shutil.copyfile(path, kept)
+        kept.chmod(0o600)
+        _warn("journal_cut", kept, journal.commits)
+
+
+def _warn(event: str, path: Path, commits: int) -> None:
+    import structlog  # its import takes longer than opening a store
+
+    structlog.get_logger().warning(event, file=str(path), count=commits)
 
 
 def _check_contents(path: Path, connection: sqlite3.Connection) -> None:

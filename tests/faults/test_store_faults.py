@@ -11,11 +11,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from cds_service.errors import SettingsError, StoreUnavailable
 from cds_service.events import opening, writer
@@ -383,6 +385,99 @@ def leave_journal(database: Path, commits: int) -> None:
     golden = Path(__file__).parents[1] / "events" / "golden_events.jsonl"
     subprocess.run([sys.executable, "-c", LEAVES, str(database), str(golden), str(commits)], check=False, timeout=60)
     assert database.with_name("events.db-wal").stat().st_size > 0
+
+
+def warnings_of(path: Path) -> tuple[int | None, list[str]]:
+    """How many events a start finds (None: it refuses), and what it said loudly."""
+    with structlog.testing.capture_logs() as lines:
+        try:
+            store = open_store(path)
+        except StoreUnavailable as refusal:
+            return None, [str(refusal)]
+    found = len(list(store.read_all()))
+    store.close()
+    return found, [line["event"] for line in lines if line["log_level"] == "warning"]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A store that was killed with 12 commits in its journal."""
+    database = tmp_path_factory.mktemp("killed") / "events" / "events.db"
+    leave_journal(database, 12)
+    return database.parent
+
+
+@pytest.mark.fault("F13")
+def test_a_flipped_byte_in_the_journal_is_never_silent(killed, tmp_path):
+    """At 150 places: every event is there, or the start says so, or it refuses because more than one commit is gone."""
+    journal = (killed / "events.db-wal").read_bytes()
+    chance = random.Random(13)
+    outcomes = Counter()
+    for number in range(150):
+        folder = tmp_path / str(number)
+        shutil.copytree(killed, folder)
+        place = chance.randrange(len(journal))
+        flipped = journal[:place] + bytes([journal[place] ^ (1 << chance.randrange(8))]) + journal[place + 1 :]
+        (folder / "events.db-wal").write_bytes(flipped)
+        found, said = warnings_of(folder / "events.db")
+        if found is None:
+            assert "commits from there on can't be read" in said[0]
+            outcomes["refused"] += 1
+        elif said:
+            assert said == ["journal_cut"], place
+            assert found >= 10, place  # 10: the flipped bit was the mark that ends a commit
+            assert [kept.read_bytes() for kept in folder.glob("events.db-wal.cut-*")] == [flipped]
+            outcomes["said"] += 1
+        else:
+            assert found == 12, place
+            outcomes["harmless"] += 1
+    print(dict(outcomes))
+    assert outcomes["refused"] > 75
+    assert outcomes["said"] > 5
+
+
+@pytest.mark.fault("F12", "F13")
+@pytest.mark.parametrize(
+    ("cut", "found", "said"),
+    [
+        pytest.param(0, 12, [], id="whole: a kill alone is no news"),
+        pytest.param(1, 11, [], id="its last frame is incomplete, as a kill in a write leaves it"),
+        pytest.param(None, 0, ["journal_missing"], id="it was deleted"),
+    ],
+)
+def test_a_cut_journal(killed, tmp_path, cut, found, said):
+    folder = tmp_path / "copy"
+    shutil.copytree(killed, folder)
+    journal = folder / "events.db-wal"
+    if cut is None:
+        journal.unlink()
+    else:
+        journal.write_bytes(journal.read_bytes()[: len(journal.read_bytes()) - cut])
+    assert warnings_of(folder / "events.db") == (found, said)
+    assert warnings_of(folder / "events.db") == (found, []), "closed in order, it is said once"
+
+
+@pytest.mark.fault("F12")
+def test_every_commit_is_synced_before_it_is_acknowledged(tmp_path):
+    """By the system calls: after the last write to the journal comes its sync, and only then the answer."""
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace")
+    database = tmp_path / "events" / "events.db"
+    trace = tmp_path / "trace"
+    child = Path(__file__).with_name("store_child.py")
+    subprocess.run(
+        ["strace", "-f", "-y", "-e", "trace=pwrite64,write,fdatasync,fsync", "-o", trace, sys.executable, child, database],
+        input=b"1 accepted\n", check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    steps = []
+    for line in trace.read_text().splitlines():
+        if "events.db-wal>" in line:
+            steps.append("sync" if "sync(" in line else "write")
+        elif '"1\\n"' in line:
+            steps.append("answer")
+    told = steps.index("answer")
+    assert "write" in steps[:told]
+    assert steps[told - 1] == "sync", steps
 
 
 # F14: somebody else holds the database
