@@ -94,7 +94,7 @@ def test_a_wrong_hook_is_told_which_ones_are_served(app):
 DSTU2 = {"resourceType": "MedicationOrder", "id": "m", "patient": {"reference": f"Patient/{PATIENT}"}}
 R4 = {
     "resourceType": "MedicationRequest", "id": "m", "status": "active", "intent": "order",
-    "medicationCodeableConcept": {"text": "a"}, "subject": {"reference": f"Patient/{PATIENT}"},
+    "medicationCodeableConcept": {"coding": [{"system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "617312"}]}, "subject": {"reference": f"Patient/{PATIENT}"},
 }  # fmt: skip
 
 
