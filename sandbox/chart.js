@@ -2,13 +2,14 @@
 
 import { fill, h } from "./dom.js";
 import { query, searchAll } from "./fhir.js";
-import { age, ago, day, isWithinMonths } from "./format.js";
+import { age, ago, day, isWithinMonths, shortDay } from "./format.js";
 import { readMeasures } from "./measures.js";
 import { has, t } from "./texts.js";
 import { valuesTable } from "./values.js";
 
 const HBA1C_MONTHS = 36;
 const ADULT_YEARS = 18;
+const STUDIES_MAX = 4;
 
 /** Read all that the chart shows, at once. */
 export async function readChart(id, signal) {
@@ -93,14 +94,14 @@ function older(title, items) {
 function problems({ conditions }) {
   const usable = conditions.filter((condition) => statusOf(condition.verificationStatus) !== "entered-in-error");
   const isOver = (condition) => ["resolved", "inactive", "remission"].includes(statusOf(condition.clinicalStatus));
-  const draw = (condition) => item(named(condition.code), condition.onsetDateTime && t("since", { date: day(condition.onsetDateTime) }));
+  const draw = (condition) => item(named(condition.code), condition.onsetDateTime && t("since", { date: shortDay(condition.onsetDateTime) }));
   const past = usable.filter(isOver).map(draw);
   return panel("problems", t("problems"), t("no_problems"), usable.filter((condition) => !isOver(condition)).map(draw),
     older(t("resolved", { n: past.length }), past));
 }
 
 function medications({ medications: all }) {
-  const draw = (request) => item(named(request.medicationCodeableConcept), request.authoredOn && t("since", { date: day(request.authoredOn) }));
+  const draw = (request) => item(named(request.medicationCodeableConcept), request.authoredOn && t("since", { date: shortDay(request.authoredOn) }));
   const past = all.filter((request) => request.status !== "active").map(draw);
   return panel("medications", t("medications"), t("no_medications"), all.filter((request) => request.status === "active").map(draw),
     older(t("stopped", { n: past.length }), past));
@@ -108,15 +109,18 @@ function medications({ medications: all }) {
 
 function orders({ orders: all }) {
   const draw = (order) => item(named(order.code), ago(order.meta?.lastUpdated ?? order.authoredOn ?? new Date().toISOString()),
-    order.status === "draft" ? `${t("order_draft")} · ${t("order_from_card")}` : order.status);
+    order.status === "draft" ? t("order_draft") : order.status);
   return panel("orders", t("orders"), t("no_orders"), all.map(draw));
 }
 
 function visits({ encounters, imaging }) {
   const [newest] = encounters;
   const kind = newest && (has(newest.class?.code) ? t(newest.class.code) : newest.class?.code ?? "");
-  const visit = newest && item(kind, day(newest.period?.start));
-  const pictures = imaging.slice(0, 4).map((study) => item(study.description ?? named(study.procedureCode?.[0]) ?? "", `${(study.modality ?? study.series?.map((series) => series.modality) ?? []).map((coding) => coding.code).join(", ")} · ${day(study.started)}`));
+  const visit = newest && item(kind, shortDay(newest.period?.start));
+  const pictures = imaging.slice(0, STUDIES_MAX).map((study) => {
+    const modalities = new Set((study.modality ?? study.series?.map((series) => series.modality) ?? []).map((coding) => coding.code));
+    return item(study.description || named(study.procedureCode?.[0]) || [...modalities].join(", "), shortDay(study.started));
+  });
   return h("section.panel", {}, h("h2", {}, t("encounters")), h("ul.items", {}, visit ?? h("li.none", {}, t("no_encounter"))),
     pictures.length ? [h("h2.second", {}, t("imaging")), h("ul.items", {}, pictures)] : null);
 }

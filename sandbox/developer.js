@@ -8,6 +8,7 @@ import { t } from "./texts.js";
 
 const TABS = ["call", "request", "response", "why", "feedback", "log"];
 const LOG_LINES = 40;
+const FEEDBACK_DEPTH = 6;
 
 /** Build the view once; the returned function redraws it. `options` is the page's own state of how to ask. */
 export function developerView(root, options, { sendAgain, remember }) {
@@ -43,7 +44,7 @@ function bar({ open }, answer, toggle) {
       h("span", {}, milliseconds(answer.ms)), h("span", {}, answer.cards.length === 1 ? t("cards_1") : answer.cards.length ? t("cards_n", { n: answer.cards.length }) : t("cards_0"))]
     : [h("span.idle", {}, t("idle_call"))];
   return h("header.developer-bar", {}, h("button.developer-toggle", { type: "button", "aria-expanded": String(open), onclick: toggle },
-    h("span.caret", { "aria-hidden": "true" }), t("developer_view"), h("span.visually-hidden", {}, ` – ${t(open ? "hide_developer" : "show_developer")}`)), h("p.developer-line", {}, line));
+    h("span.caret", { "aria-hidden": "true" }), t("developer_view")), h("p.developer-line", {}, line));
 }
 
 function tabs(view, select) {
@@ -126,7 +127,7 @@ function feedback(items) {
   if (!items.length) return h("p.none", {}, t("feedback_none"));
   return items.toReversed().map((item) => h("div.exchange", {},
     h("p.exchange-head", {}, h("code", {}, `POST ${item.path}`), h("span.status", { "data-ok": String(item.status === 200) }, String(item.status || "–")), milliseconds(item.ms)),
-    jsonTree(item.request), jsonTree(item.body)));
+    jsonTree(item.request, FEEDBACK_DEPTH), jsonTree(item.body)));
 }
 
 function log() {

@@ -13,6 +13,11 @@ export function day(text) {
   return new Intl.DateTimeFormat(language() === "ja" ? "ja-JP" : "en-GB", options).format(Date.UTC(year, (month ?? 1) - 1, date ?? 1));
 }
 
+/** A day for tables and lists, where space is dear: "11 Nov 2026", 「2026/11/11」. */
+export function shortDay(text) {
+  return text && language() === "ja" ? text.slice(0, 10).replaceAll("-", "/") : day(text);
+}
+
 /** How long ago a day lies: "14 days ago", 「14日前」. */
 export function ago(text, now = new Date()) {
   const days = daysBetween(text, now);

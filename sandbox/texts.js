@@ -20,10 +20,12 @@ const TEXTS = {
   "source_synthea": ["Synthea", "Synthea"],
   "source_us-core": ["US Core", "US Core"],
   "source_jp-style": ["Japanese", "日本"],
+  source_example: ["Examples", "例示"],
   source_new: ["New", "新規"],
   long_source_synthea: ["Synthea, synthetic", "Synthea（合成データ）"],
   "long_source_us-core": ["HL7 US Core example", "HL7 US Coreの例示データ"],
   "long_source_jp-style": ["Invented, in the shape of JP Core", "架空（JP Core準拠の形式）"],
+  long_source_example: ["Invented, an example of the service", "架空（サービスの例示データ）"],
   long_source_new: ["Added in this session", "このセッションで追加"],
   count_patients: ["{n} patients", "{n}名"],
   count_patient: ["1 patient", "1名"],
@@ -112,7 +114,6 @@ const TEXTS = {
   orders: ["Orders", "オーダー"],
   no_orders: ["No orders.", "オーダーはありません。"],
   order_draft: ["Draft, unsigned", "下書き（未確定）"],
-  order_from_card: ["from a card", "カードより"],
   encounters: ["Latest visit", "直近の受診"],
   no_encounter: ["No visit on record.", "受診の記録はありません。"],
   imaging: ["Imaging", "画像検査"],
@@ -185,8 +186,6 @@ const TEXTS = {
   holdout: ["The patient belongs to the comparison group of an approved evaluation: an estimate is logged, no card is shown.", "承認された評価の比較群に含まれるため、推定値の記録のみ行い、カードは表示しません。"],
 
   developer_view: ["Developer's view", "開発者ビュー"],
-  show_developer: ["Show the developer's view", "開発者ビューを開く"],
-  hide_developer: ["Hide the developer's view", "開発者ビューを閉じる"],
   idle_call: ["No call yet. Choose a patient.", "呼び出しはまだありません。患者を選んでください。"],
   cards_n: ["{n} cards", "カード{n}件"],
   cards_1: ["1 card", "カード1件"],
@@ -226,7 +225,6 @@ const TEXTS = {
   feedback_none: ["Nothing sent yet. Accept or dismiss a card.", "まだ送信していません。カードを採用するか、対応しない理由を選んでください。"],
   log_none: ["The log is empty.", "ログは空です。"],
   refresh: ["Refresh", "更新"],
-  empty: ["empty", "空"],
 };
 
 export const LANGUAGES = { en: "English", ja: "日本語" };

@@ -6,12 +6,12 @@ import { t } from "./texts.js";
 const OPEN_DEPTH = 2;
 const LONG_LIST = 12;
 
-/** Draw a JSON value. */
-export function jsonTree(value) {
-  return h("div.tree", {}, node(null, value, 0));
+/** Draw a JSON value, open to a depth. */
+export function jsonTree(value, openDepth = OPEN_DEPTH) {
+  return h("div.tree", {}, node(null, value, openDepth, true));
 }
 
-function node(name, value, depth) {
+function node(name, value, open, isRoot = false) {
   const key = name === null ? null : h("span.key", {}, `${name}: `);
   if (value === null || typeof value !== "object") return h("div.leaf", {}, key, leaf(value));
   const entries = Object.entries(value);
@@ -19,10 +19,10 @@ function node(name, value, depth) {
   if (!entries.length) return h("div.leaf", {}, key, brackets.join(""));
   const body = h("div.branch");
   const draw = () => {
-    if (!body.childElementCount) body.append(...entries.map(([inner, item]) => node(inner, item, depth + 1)));
+    if (!body.childElementCount) body.append(...entries.map(([inner, item]) => node(inner, item, open - 1)));
   };
   const details = h("details", { ontoggle: draw }, h("summary", {}, key, h("span.shape", {}, brackets[0], hint(value, entries), brackets[1])), body);
-  if (depth === 0 || (depth < OPEN_DEPTH && entries.length <= LONG_LIST)) {
+  if (isRoot || (open > 0 && entries.length <= LONG_LIST)) {
     draw();
     details.open = true;
   }

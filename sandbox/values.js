@@ -1,7 +1,7 @@
 /* The table of values: newest, date, the one before, and how it went. */
 
 import { h, svg } from "./dom.js";
-import { ago, day, gap, number, unit } from "./format.js";
+import { ago, gap, number, shortDay, unit } from "./format.js";
 import { t } from "./texts.js";
 
 const WIDTH = 96;
@@ -32,8 +32,8 @@ function rows({ measure, readings }) {
   const row = h("tr", {},
     h("th", { scope: "row" }, name),
     h("td.latest", {}, quantity(newest, digits), notFinal(newest)),
-    h("td.when", {}, h("span.date", {}, day(newest.time)), h("span.ago", {}, ago(newest.time))),
-    h("td.before", {}, before ? [quantity(before, digits), more > 1 ? toggle(more, name, history) : h("span.date", {}, day(before.time))] : "–"),
+    h("td.when", {}, h("span.date", {}, shortDay(newest.time)), h("span.ago", {}, ago(newest.time))),
+    h("td.before", {}, before ? [quantity(before, digits), more > 1 ? toggle(more, name, history) : h("span.date", {}, shortDay(before.time))] : "–"),
     h("td.trend", {}, trend(readings)));
   return more > 1 ? [row, history] : [row];
 }
@@ -52,7 +52,7 @@ function toggle(count, name, history) {
 
 function earlier(name, readings, digits) {
   return h("ol.readings", { "aria-label": t("earlier_of", { name }) },
-    readings.map((reading) => h("li", {}, h("span.date", {}, day(reading.time)), quantity(reading, digits))));
+    readings.map((reading) => h("li", {}, h("span.date", {}, shortDay(reading.time)), quantity(reading, digits))));
 }
 
 /* "5.9 %", or "138/84 mmHg" for a pair. */

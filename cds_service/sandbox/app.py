@@ -29,7 +29,7 @@ def create_sandbox(settings: Settings, folder: Path, *, today: date) -> tuple[Do
     def read_events(after: int, limit: int) -> list[Mapping[str, Any]]:
         return [_as_json(stored) for stored in parts.store.read(after, limit)]
 
-    routes = tuple(sandbox_routes(folder=folder, today=today, read_events=read_events))
+    routes = tuple(sandbox_routes(folder=folder, today=today, read_events=read_events, hooks=settings.hooks))
     return create_app(parts, more_routes=routes), parts
 
 

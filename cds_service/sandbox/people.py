@@ -39,6 +39,7 @@ def _line(memory: Memory, patient: Mapping[str, Any], today: date) -> dict[str, 
         "deceased": bool(patient.get("deceasedDateTime") or patient.get("deceasedBoolean")),
         "source": chart.source if chart else "new",
         "shiftedDays": chart.shifted_days if chart else 0,
+        "note": chart.note if chart else "",
         "newest": max((_day(observation) for observation in observations), default=""),
         "newestHba1c": max((_day(observation) for observation in observations if _is_hba1c(observation)), default=""),
     }

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from cds_service.errors import DeclarationError
 from cds_service.sandbox.charts import read_charts
+from cds_service.sandbox.examples import read_examples
 from cds_service.sandbox.memory import Memory
 from cds_service.sandbox.people import list_patients
 from cds_service.sandbox.r4_server import fhir_routes
@@ -47,13 +48,14 @@ _MEDIA_TYPES = {
 }
 
 
-def sandbox_routes(*, folder: Path, today: date, read_events: ReadEvents) -> list[BaseRoute]:
+def sandbox_routes(*, folder: Path, today: date, read_events: ReadEvents, hooks: Path | None = None) -> list[BaseRoute]:
     """Serve the sandbox: page at ``/``, its files under ``/sandbox/``, R4 server under ``/fhir``.
 
     Args:
         folder: The top-level ``sandbox`` folder (page, scripts, ``patients``), from the checkout or the wheel.
         today: The day that the patients' dates are shifted towards.
         read_events: Reads the event store; called in a worker thread.
+        hooks: The service folders, whose examples become patients too.
 
     Raises:
         DeclarationError: The folder has no page, or a patient file is not a FHIR Bundle.
@@ -63,7 +65,8 @@ def sandbox_routes(*, folder: Path, today: date, read_events: ReadEvents) -> lis
         raise DeclarationError.of(
             "no index.html", where=str(folder.name), do="Point to the sandbox folder of a checkout"
         )
-    memory = Memory(read_charts(folder / "patients", today))
+    examples = read_examples(hooks, today) if hooks else ()
+    memory = Memory((*examples, *read_charts(folder / "patients", today)))
     api = _Api(memory, today, read_events)
     return [
         Route("/", _file("index.html", files["index.html"]), methods=["GET"]),

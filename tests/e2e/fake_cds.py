@@ -26,7 +26,7 @@ HBA1C_QUERY = ",".join(f"http://loinc.org|{code}" for code in sorted(HBA1C_CODES
 )
 PREFETCH = {
     "patient": "Patient/{{context.patientId}}",
-    "problems": "Condition?patient={{context.patientId}}&category=problem-list-item",
+    "problems": "Condition?patient={{context.patientId}}",
     "medications": "MedicationRequest?patient={{context.patientId}}&status=active",
     "hba1c": f"Observation?patient={{{{context.patientId}}}}&code={HBA1C_QUERY}",
     "labs": "Observation?patient={{context.patientId}}&category=laboratory&_count=200",
@@ -201,7 +201,9 @@ def create_app(folder: Path) -> Starlette:
             Route("/cds-services", fake.discovery),
             Route(f"/cds-services/{SERVICE}", fake.call, methods=["POST"]),
             Route(f"/cds-services/{SERVICE}/feedback", fake.feedback, methods=["POST"]),
-            *sandbox_routes(folder=folder, today=datetime.now(UTC).date(), read_events=fake.read),
+            *sandbox_routes(
+                folder=folder, today=datetime.now(UTC).date(), read_events=fake.read, hooks=folder.parent / "hooks"
+            ),
         ]
     )
 

@@ -97,7 +97,7 @@ def test_the_page_and_the_card_speak_japanese(open_page, new_patient):
     page.click("#language [lang=ja]")
     page.wait_for_selector(".card[lang=ja]")
     assert page.evaluate("document.documentElement.lang") == "ja"
-    assert "推定確率" in page.locator(".card .summary").inner_text()
+    assert "過去36か月のHbA1c" in page.locator(".card .summary").inner_text()
     assert "検査・測定値" in page.locator(".values").inner_text()
     page.reload()
     page.wait_for_selector(".card[lang=ja]")

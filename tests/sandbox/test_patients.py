@@ -9,6 +9,8 @@ from fhir.resources.R4B import get_fhir_model_class
 
 from cds_service.errors import DeclarationError
 from cds_service.sandbox.charts import read_charts
+from cds_service.sandbox.dates import newest_day
+from cds_service.sandbox.examples import read_examples
 from cds_service.sandbox.memory import Memory
 from cds_service.sandbox.people import list_patients
 
@@ -56,11 +58,17 @@ def test_a_synthea_chart_is_whole():
             assert {reference for resource in chart.resources for reference in references(resource)} <= held
 
 
-def test_conditions_without_a_category_are_on_the_problem_list():
-    conditions = [
-        resource for chart in CHARTS for resource in chart.resources if resource["resourceType"] == "Condition"
-    ]
-    assert all(condition["category"] for condition in conditions)
+def test_the_examples_of_a_service_are_patients_too():
+    charts = read_examples(PATIENTS.parents[1] / "hooks", TODAY)
+    notes = {chart.patient_id: chart.note for chart in charts}
+    assert notes["ex-rule"].startswith("The rule speaks")
+    assert "ex-missing" not in notes, "a chart cannot show a refused query"
+    memory = Memory(charts)
+    for chart in charts:
+        assert newest_day(chart.resources) == date(2026, 11, 11)
+        for resource in chart.resources:
+            get_fhir_model_class(resource["resourceType"]).model_validate(resource)
+            assert memory.read(resource["resourceType"], resource["id"]) is resource, "no id is used twice"
 
 
 def test_the_patient_list():
