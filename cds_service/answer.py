@@ -126,6 +126,7 @@ async def answer(
         months=eligibility.absence_window_months(service, facts, model.features, now),
         now=now,
         zone=client.zone,
+        states=prefetch.states,
     )
     note = Note(request, service.id, model, client, language, pseudonym, now, prefetch, facts, features, took_ms)
 

@@ -6,7 +6,7 @@ chart open pays for its sentences and its uuids.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -23,7 +23,7 @@ from cds_service.cdshooks.cards_wire import (
     selection_behavior,
 )
 from cds_service.cdshooks.client import Client, SitePrevalence
-from cds_service.cdshooks.declaration import Rule, Service
+from cds_service.cdshooks.declaration import Rule, Service, Texts
 from cds_service.cdshooks.declaration import Suggestion as DeclaredSuggestion
 from cds_service.cdshooks.order_template import fill_template
 from cds_service.cdshooks.text_slots import output_slot
@@ -50,6 +50,7 @@ __all__ = ["CardWriter", "Chart"]
 _BLANK_LINES = re.compile(r"\n{3,}")
 _ANOTHER = ("other_patient", "subject_unresolved")
 _UNREADABLE = ("invalid_resource", "time_invalid", "time_missing", "time_ambiguous")
+_NOT_HAD = ("absent", "failed", "refused")
 _NOTED_REASONS = ("implausible", "text_value", "conflicting")
 
 
@@ -66,6 +67,8 @@ class Chart:
     """Without the measurement that the card would order; see ``absence_window_months``."""
     now: datetime
     zone: tzinfo | None
+    states: Mapping[str, str] = field(default_factory=dict)
+    """Prefetch key → how it was answered, so that the card says what it went on without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,7 @@ class CardWriter:
             "months": str(chart.months),
             "values": self._values(chart, language),
             "missing": self._missing(chart, language),
-            "set_aside": _set_aside(chart, language, self._service.texts[language].features),
+            "set_aside": _set_aside(chart, language, self._service.texts[language]),
             "model": bundle.manifest.model,
             "version": bundle.manifest.version,
             "population": bundle.manifest.population.get(language, ""),
@@ -204,7 +207,9 @@ class CardWriter:
         for spec in self._bundle.features.features:
             if spec.origin == "fasting_state" and spec.fasting_of == rule.feature:
                 state = chart.features[spec.name].value
-                return sentence("fasting" if state == 1.0 else "casual" if state == 0.0 else "fasting_unknown", language)
+                return sentence(
+                    "fasting" if state == 1.0 else "casual" if state == 0.0 else "fasting_unknown", language
+                )
         return sentence("fasting_unknown", language)
 
     def _date(self, feature: Feature, chart: Chart, language: str) -> str:
@@ -268,10 +273,14 @@ def _site_calibration(site: SitePrevalence | None, language: str) -> str:
     return sentence("site_calibration", language, prevalence=shares, source=plain(site.source), date=plain(site.since))
 
 
-def _set_aside(chart: Chart, language: str, names: Mapping[str, str]) -> str:
-    """What was not used and a clinician must know: another patient's, unreadable or undatable, newer than used."""
-    aside = chart.facts.set_aside
+def _set_aside(chart: Chart, language: str, texts: Texts) -> str:
+    """What was not used or not had and a clinician must know: another patient's, unreadable or undatable, newer."""
+    aside, names = chart.facts.set_aside, texts.features
     notes: list[str] = []
+    for note, unlike in (("note_not_available", _NOT_HAD), ("note_maybe_incomplete", ("incomplete",))):
+        keys = [texts.data.get(key, key) for key, state in chart.states.items() if state in unlike]
+        if keys:
+            notes.append(sentence(note, language, data=joined(keys, language)))
     if any(aside.get(reason) for reason in _ANOTHER):
         notes.append(sentence("note_other_patient", language))
     unreadable = sum(aside.get(reason, 0) for reason in _UNREADABLE)

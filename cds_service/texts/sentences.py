@@ -41,8 +41,10 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
     "reason_no_value": {"en": "recorded without a value", "ja": "値の記載なし"},
     "reason_conflicting": {"en": "results contradict each other", "ja": "矛盾する結果あり"},
     "reason_key_failed": {"en": "could not be read", "ja": "読み取りに失敗"},
-    "reason_key_absent": {"en": "was not sent", "ja": "未送信"},
+    "reason_key_absent": {"en": "not sent", "ja": "未送信"},
     "reason_key_incomplete": {"en": "may be incomplete", "ja": "一部のみの可能性"},
+    "reason_not_told": {"en": "not told with the result", "ja": "結果に記載なし"},
+    "reason_value_not_listed": {"en": "a result exists that is not in the table", "ja": "対応表にない結果あり"},
     "reason_patient_deceased": {"en": "the patient has died", "ja": "死亡のため対象外"},
     "reason_other": {"en": "not usable", "ja": "使用できない結果"},
     "reason_not_asked": {"en": "not asked for", "ja": "取得対象外"},
@@ -88,7 +90,10 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
         "en": "{count} results could not be read and were set aside.",
         "ja": "読み取れない結果{count}件は使用していません。",
     },
-    "note_not_available": {"en": "Not available: {data}.", "ja": "取得できなかった情報：{data}。"},
+    "note_not_available": {
+        "en": "The chart did not provide: {data}.",
+        "ja": "電子カルテから得られなかった情報：{data}。",
+    },
     "note_not_checked": {"en": "Not checked: {data}.", "ja": "確認できていない事項：{data}。"},
     "note_maybe_incomplete": {"en": "May be incomplete: {data}.", "ja": "一部のみの可能性：{data}。"},
     # calibration to the site

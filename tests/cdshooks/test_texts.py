@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from cds_service.cdshooks.catalog import load_services
 from cds_service.cdshooks.text_slots import SUMMARY_LIMIT, card_texts, longest, slots_in
 from cds_service.texts import LANGUAGES, SENTENCES, fill, percent, plain, quantity, sentence
-from tests.cdshooks.planted import MODELS, SHIPPED, TEST_HOOKS
+from tests.cdshooks.planted import MODELS, ROOT, SHIPPED, TEST_HOOKS
 
 SERVICES = [*load_services(SHIPPED).services, *load_services(TEST_HOOKS).services]
 BOTH = [(service, language) for service in SERVICES for language in service.languages]
@@ -21,7 +21,7 @@ REASONS = (
     "absent", "no_result", "stale", "implausible", "unit_missing", "unit_not_convertible", "text_value",
     "status_not_usable", "other_patient", "subject_unresolved", "invalid_resource", "time_missing", "time_invalid",
     "time_ambiguous", "stale_or_unknown", "time_in_future", "comparator", "code_not_listed", "no_value", "conflicting",
-    "key_failed", "key_absent", "key_incomplete", "not_asked", "patient_deceased",
+    "key_failed", "key_absent", "key_incomplete", "not_asked", "patient_deceased", "not_told", "value_not_listed",
 )  # fmt: skip
 
 
@@ -43,6 +43,15 @@ def test_japanese_has_no_space_before_a_percent_sign_and_english_has_one(key):
 @pytest.mark.parametrize("reason", REASONS)
 def test_every_reason_has_words_of_its_own(reason):
     assert SENTENCES[f"reason_{reason}"] != SENTENCES["reason_other"]
+
+
+def test_every_reason_that_clinical_gives_has_words():
+    """A code in the sources that looks like a reason and is not in the table above."""
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "cds_service/clinical").glob("*.py"))
+    given = set(re.findall(r'(?:Feature\(spec\.name, None, |reason=|reason = |UnitError\()"([a-z_]+)"', sources))
+    given |= set(re.findall(r'_put_aside\([^"]*"[^"]*", "([a-z_]+)"', sources))
+    assert given
+    assert given <= set(REASONS)
 
 
 def test_different_reasons_are_said_differently():
