@@ -157,13 +157,16 @@ def _read_file(folder: Path, name: str) -> bytes:
         raise _error(folder, name, "the file is missing") from None
     except OSError as fault:
         raise _error(folder, name, f"the file is a link or can't be opened ({fault.strerror})") from None
-    with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor, opened without following links
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise _error(folder, name, "not a regular file")
         if status.st_size > LARGEST_FILE_BYTES:
             raise _error(folder, name, f"larger than {LARGEST_FILE_BYTES} bytes")
-        return file.read()
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
 
 
 def _manifest(folder: Path, data: bytes) -> Manifest:

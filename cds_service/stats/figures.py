@@ -94,13 +94,17 @@ def _one(reached: Bools, probability: Floats) -> dict[str, Any]:
     counts = {"cases": cases, "events": events, "prevalence": written(wilson(events, cases))}
     if cases < LEAST_CASES or min(events, cases - events) < LEAST_EVENTS:
         return {**counts, "assessable": False}
-    weak = calibration_fit(reached, probability)
+    try:
+        weak = calibration_fit(reached, probability)
+        intercept, slope = written(weak.intercept), written(weak.slope)
+    except ValueError:  # this group is separated perfectly: a slope has no finite value, and null says so
+        intercept = slope = written(Estimate(float("nan"), float("nan"), float("nan")))
     return {
         **counts,
         "assessable": True,
         "roc_auc_score": written(roc_auc_with_interval(reached, probability)),
         "observed_expected_ratio": written(observed_expected_ratio(reached, probability)),
-        "calibration_intercept": written(weak.intercept),
-        "calibration_slope": written(weak.slope),
+        "calibration_intercept": intercept,
+        "calibration_slope": slope,
         "brier_loss": written(brier_loss(reached, probability)),
     }
