@@ -240,7 +240,9 @@ def shape(kind: inspect.Type) -> str:
         case inspect.LiteralType(values=values) if len(values) > 7:
             return "one of the reasons below"
         case inspect.LiteralType(values=values):
-            return "one of " + ", ".join(f"`{value}`" for value in sorted(values)) if len(values) > 1 else f"`{values[0]}`"
+            return (
+                "one of " + ", ".join(f"`{value}`" for value in sorted(values)) if len(values) > 1 else f"`{values[0]}`"
+            )
         case inspect.FloatType(ge=0.0, le=1.0):
             return "probability"
         case inspect.FloatType():

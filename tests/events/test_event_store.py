@@ -216,7 +216,7 @@ store.close()
 """
 
 
-@pytest.mark.fault("F36", "F40")
+@pytest.mark.fault("F40")
 def test_several_processes_write_one_log(tmp_path):
     """Sequence numbers only grow, none is given twice, and a repeat is a repeat in every worker."""
     path = tmp_path / "events" / "events.db"

@@ -8,6 +8,7 @@ item once (F01, F40, CH-259).
 """
 
 import argparse
+import os
 import queue
 import random
 import subprocess
@@ -125,13 +126,16 @@ class Clients:
                 self._post_one(client, self._again.get())
 
 
-def start(command: Sequence[str], url: str) -> tuple["subprocess.Popen[bytes]", str, float]:
+def start(command: Sequence[str], url: str, log: Path) -> tuple["subprocess.Popen[bytes]", str, float]:
     """Start the service and wait until it lists its services; returns one of their ids."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    with log.open("ab") as lines:
+        process = subprocess.Popen(
+            command, stdout=lines, stderr=lines, env=os.environ | {"CDS_AUTH": "off-for-development"}
+        )
     began = time.monotonic()
     while time.monotonic() - began < 60:
         if process.poll() is not None:
-            raise RuntimeError(f"the service ended with status {process.returncode}")
+            raise RuntimeError(f"the service ended with status {process.returncode}: {log.read_text()[-2000:]}")
         try:
             services = httpx.get(f"{url}/cds-services", trust_env=False).json()["services"]
         except httpx.TransportError:
@@ -159,18 +163,19 @@ def kill_loop(
         database: The event store; ``events/events.db`` under *state* by default.
     """
     url = f"http://127.0.0.1:{port}"
+    log = state.with_name(f"{state.name}.log")
     command = command or [
         sys.executable, "-m", "cds_service", "serve", "--host", "127.0.0.1", "--port", str(port), "--state", str(state),
     ]  # fmt: skip
     chance = random.Random(seed)
-    process, service, slowest = start(command, url)
+    process, service, slowest = start(command, url, log)
     clients = Clients(url, service, connections)
     try:
         for _ in range(kills):
             time.sleep(chance.uniform(0, life_s))
             process.kill()
             process.wait()
-            process, _, took_s = start(command, url)
+            process, _, took_s = start(command, url, log)
             slowest = max(slowest, took_s)
         clients.finish(url)
     finally:

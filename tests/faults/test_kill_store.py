@@ -1,4 +1,4 @@
-"""F01 and F02 at the store: kill -9 at random moments and at named points; nothing acknowledged is lost or doubled."""
+"""F01 at the store: kill -9 at random moments and at named points; nothing acknowledged is lost or doubled."""
 
 import os
 import random
@@ -124,7 +124,7 @@ def test_kill_loop(tmp_path):
     store.close()
 
 
-@pytest.mark.fault("F01", "F02")
+@pytest.mark.fault("F01")
 @pytest.mark.parametrize(
     ("fault", "stored_first"),
     [
