@@ -30,7 +30,7 @@ from cds_service.cdshooks.text_slots import output_slot
 from cds_service.clinical.facts import Facts
 from cds_service.clinical.features import Feature
 from cds_service.model.bundle import Bundle
-from cds_service.model.predict import Prediction
+from cds_service.model.predict import Abstention, Prediction
 from cds_service.texts import (
     day,
     fill,
@@ -105,6 +105,7 @@ class CardWriter:
             service.card.indicator.get(prediction.operating_point or "", "info"),
             language,
             self._suggestions(chart, client, language),
+            cds_hooks_1=client.cds_hooks_1,
         )
 
     def rule(self, rule: Rule, chart: Chart, client: Client, language: str) -> Card:
@@ -122,7 +123,19 @@ class CardWriter:
             "info",
             language,
             self._suggestions(chart, client, language),
+            cds_hooks_1=client.cds_hooks_1,
         )
+
+    def abstention(self, abstention: Abstention, chart: Chart, language: str) -> Card:
+        """The card that says why the model gives no figure, and which values it is about; no suggestion."""
+        texts = self._service.texts[language]
+        slots = self._slots(chart, language, None)
+        slots["reason"] = sentence(f"abstained_{abstention.reason}", language)
+        summary = fill(texts["abstained_summary"], slots)
+        about = [texts.features.get(name, name) for name in abstention.features]
+        if about:
+            slots["reason"] = with_note(slots["reason"], joined(about, language), language)
+        return self._card(summary, fill(texts["abstained_detail"], slots), "info", language, ())
 
     def missing(self, keys: Sequence[str], states: Mapping[str, str], chart: Chart, language: str) -> Card:
         """The card that names what could not be had, since a 412 shows a clinician nothing (W-04)."""
@@ -142,7 +155,14 @@ class CardWriter:
         )
 
     def _card(
-        self, summary: str, detail: str, indicator: Indicator, language: str, suggestions: tuple[Suggestion, ...]
+        self,
+        summary: str,
+        detail: str,
+        indicator: Indicator,
+        language: str,
+        suggestions: tuple[Suggestion, ...],
+        *,
+        cds_hooks_1: bool = False,
     ) -> Card:
         fixed = self._fixed[language]
         return Card(
@@ -151,7 +171,7 @@ class CardWriter:
             source=fixed.source,
             detail=_BLANK_LINES.sub("\n\n", detail).strip(),
             suggestions=suggestions,
-            selection_behavior=selection_behavior(len(suggestions)),
+            selection_behavior=selection_behavior(len(suggestions), cds_hooks_1=cds_hooks_1),
             override_reasons=fixed.reasons,
             links=fixed.links,
         )

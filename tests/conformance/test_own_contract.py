@@ -5,10 +5,10 @@ import time
 
 import pytest
 import uvicorn
-from tests.conformance.conftest import ORIGIN, start
 
 from cds_service.contract import run_contract
 from cds_service.web.protocol import limited_protocol
+from tests.conformance.conftest import ORIGIN, start
 
 
 @pytest.fixture(scope="module")
