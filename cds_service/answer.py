@@ -166,7 +166,10 @@ async def answer(
     prediction = predict(model, features, site_prevalence=site.by_output if site is not None else None)
     if isinstance(prediction, Abstention):
         reason = Withheld(prediction.reason, prediction.features[0] if prediction.features else None)
-        return Answer((), (note.withheld(reason),))
+        if is_quiet or prediction.reason not in service.on_abstain:
+            return Answer((), (note.withheld(reason),))
+        card = desk.writer.abstention(prediction, chart, language)
+        return Answer((card,), (note.withheld(reason, card=card),))
     withheld = _after_prediction(desk, client, history, prediction, is_repeated=is_quiet)
     if withheld is not None:
         return Answer((), (note.withheld(withheld, prediction=prediction),))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 SERVICE_KEYS: Mapping[str, frozenset[str]] = {
     "": frozenset(
-        {"id", "hook", "title", "description", "usage_requirements", "model", "on_missing", "viewers", "languages",
+        {"id", "hook", "title", "description", "usage_requirements", "model", "on_missing", "on_abstain", "viewers", "languages",
          "owner", "when", "rule", "prefetch", "card", "repeat", "outcome", "evaluation"}
     ),
     "owner": frozenset({"clinical", "review_by", "stop_if"}),
@@ -53,6 +53,9 @@ NON_ADHERENCE_REASONS = frozenset(
 
 ENCOUNTER_CLASSES = frozenset({"AMB", "EMER", "FLD", "HH", "IMP", "ACUTE", "NONAC", "OBSENC", "PRENC", "SS", "VR"})
 """Codes of http://terminology.hl7.org/CodeSystem/v3-ActCode that ``Encounter.class`` may carry."""
+
+ABSTENTIONS = frozenset({"out_of_distribution", "not_enough_inputs", "non_finite"})
+"""Why a model may not speak (``model/abstain.py``)."""
 
 VIEWERS = frozenset({"Practitioner", "PractitionerRole", "Patient", "RelatedPerson"})
 

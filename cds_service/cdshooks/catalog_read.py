@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 from cds_service.cdshooks.catalog_card import read_card
 from cds_service.cdshooks.catalog_codes import read_codes_file, read_state_file
-from cds_service.cdshooks.catalog_keys import ENCOUNTER_CLASSES, LANGUAGES, SERVICE_KEYS, VIEWERS
+from cds_service.cdshooks.catalog_keys import ABSTENTIONS, ENCOUNTER_CLASSES, LANGUAGES, SERVICE_KEYS, VIEWERS
 from cds_service.cdshooks.catalog_table import Table
 from cds_service.cdshooks.catalog_texts import check_slots, read_texts
 from cds_service.cdshooks.catalog_toml import Document, read_document
@@ -57,6 +57,7 @@ def read_service(folder: Path) -> tuple[Service, Document]:
         texts={language: read for language, (read, _) in texts.items()},
         languages=spoken,
         on_missing=cast("Literal['412', 'card']", top.choice("on_missing", {"412", "card"}, "412")),
+        on_abstain=_on_abstain(top),
         viewers=_viewers(top),
         when=_when(top, folder, prefetch),
         rules=_rules(top),
@@ -95,6 +96,14 @@ def _hook(top: Table) -> str:
             f"use org.example.noun-verb, or one of: {', '.join(HOOKS)}",
         )
     return hook
+
+
+def _on_abstain(top: Table) -> tuple[str, ...]:
+    reasons = top.texts("on_abstain", ())
+    for reason in reasons:
+        if reason not in ABSTENTIONS:
+            top.fault(("on_abstain",), f"no model abstains for '{reason}'", f"use {', '.join(sorted(ABSTENTIONS))}")
+    return reasons
 
 
 def _viewers(top: Table) -> tuple[str, ...]:

@@ -182,6 +182,8 @@ class Service:
     texts: Mapping[str, Texts]
     languages: tuple[str, ...] = ("en",)
     on_missing: Literal["412", "card"] = "412"
+    on_abstain: tuple[str, ...] = ()
+    """Reasons of the model's abstention that a clinician is told of in an info card; the others are events only."""
     viewers: tuple[str, ...] = ("Practitioner", "PractitionerRole")
     when: When = field(default_factory=When)
     rules: tuple[Rule, ...] = ()

@@ -67,15 +67,16 @@ def card_texts(service: Service) -> dict[str, CardText]:
             _ALWAYS | _MODEL,
             probabilities=True,
         ),
-        "abstained_summary": CardText(none, frozenset({"reason", "months"}), summary=True),
-        "abstained_detail": CardText(
-            frozenset({"reason", "values", "missing", "set_aside", "model", "version"}), _ALWAYS | _MODEL | {"reason"}
-        ),
         "missing_summary": CardText(frozenset({"missing"}), frozenset({"missing", "months"}), summary=True),
         "missing_detail": CardText(frozenset({"missing"}), _ALWAYS | {"reason"}),
         "source": CardText(none, none),
         "topic": CardText(none, none),
     }
+    if service.on_abstain:
+        texts["abstained_summary"] = CardText(none, frozenset({"reason", "months"}), summary=True)
+        texts["abstained_detail"] = CardText(
+            frozenset({"reason", "values", "missing", "set_aside", "model", "version"}), _ALWAYS | _MODEL | {"reason"}
+        )
     for rule in service.rules:
         texts[f"rule_{rule.name}_summary"] = CardText(
             frozenset({"value", "unit", "date"}), measured | {"months"}, summary=True

@@ -17,6 +17,7 @@ REASONS = {
     "recent-hba1c": (PredictionWithheld, "recent_measurement", 0),
     "missing-required": (PredictionWithheld, "data_missing", 1),
     "vitals-absent": (PredictionMade, None, 1),
+    "out-of-range": (PredictionMade, None, 1),  # here, where no model knows a range; see the released one below
     "patient-viewer": (PredictionWithheld, "viewer_not_clinician", 0),
     "japanese": (PredictionMade, None, 1),
 }
@@ -68,7 +69,23 @@ def test_the_rule_speaks_in_its_own_words(always_high):
     )
 
 
-@pytest.mark.skipif(not (RELEASED / "dysglycaemia/1.0.0").is_dir(), reason="the released bundle is not here")
+needs_release = pytest.mark.skipif(
+    not (RELEASED / "dysglycaemia/1.0.0").is_dir(), reason="the released bundle is not here"
+)
+
+
+@needs_release
+def test_a_value_unlike_those_that_the_model_saw_is_said_and_gives_no_figure():
+    made = EXAMPLES.answer("out-of-range", RELEASED)
+    (card,), (event,) = made.cards, made.events
+    assert (event.reason, event.detail, event.card) == ("out_of_distribution", "bmi", card.uuid)
+    assert "no estimate is shown" in card.summary
+    assert "%" not in card.summary
+    assert "unlike those the model learned from (BMI)" in card.detail
+    assert card.suggestions == ()
+
+
+@needs_release
 @pytest.mark.parametrize("name", EXAMPLES.names)
 def test_the_released_model_answers_as_the_file_says(name):
     told = json.loads((EXAMPLES.folder / f"{name}.response.json").read_text("utf-8"))
