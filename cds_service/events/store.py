@@ -139,7 +139,7 @@ class EventStore:
         """Keep events: all of them or none, on disk when this returns.
 
         Args:
-            events: At least one. One that is in the store already (by its id) is not stored again.
+            events: Any number. One that is in the store already (by its id) is not stored again.
 
         Returns:
             Their sequence numbers; for a repeat, the number that it has.
@@ -148,6 +148,8 @@ class EventStore:
             StoreUnavailable: They can't be kept now. Nothing may be acknowledged; the caller may try again.
             msgspec.ValidationError: A field breaks the schema: a fault of our own code, and nothing is stored.
         """
+        if not events:
+            return ()
         loop = asyncio.get_running_loop()
         append = Append(_rows(events), loop.create_future(), loop)
         self._writer.put(append)
@@ -156,6 +158,8 @@ class EventStore:
 
     def append_and_wait(self, events: Sequence[AnyEvent], timeout_s: float = 30.0) -> tuple[int, ...]:
         """:meth:`append` for callers without an event loop: commands and tests."""
+        if not events:
+            return ()
         future: Future[tuple[int, ...]] = Future()
         self._writer.put(Append(_rows(events), future))
         return future.result(timeout_s)

@@ -5,6 +5,7 @@ statement is one transaction (``BEGIN`` … ``COMMIT`` only for very large appen
 interpreter lock once a batch. A failed commit acknowledges nothing, and the connection is opened afresh.
 """
 
+import os
 import queue
 import sqlite3
 import threading
@@ -17,7 +18,7 @@ from typing import Any, Final
 from cds_service.errors import Fault, StoreUnavailable
 from cds_service.events.database import disk_fault
 from cds_service.events.faults import faultpoint
-from cds_service.events.table import Row, insert
+from cds_service.events.table import FORMAT, Row, insert
 
 __all__ = ["Append", "Writer"]
 
@@ -27,6 +28,8 @@ QUEUED_APPENDS_MAX: Final = 4096
 """Beyond it the store says so at once: memory does not grow while the disk stands still (F10)."""
 IDLE_S: Final = 0.25
 """So long without work, and what the journal holds is moved into the database file."""
+PROBE_S: Final = 1.0
+"""So often a store that failed tries again by itself."""
 JOURNAL_PAGES_MAX: Final = 4_096
 """16 MiB of 4 KiB pages: then the journal is moved even under load; overwriting a small one is cheaper than growing."""
 _PAGES_A_COMMIT: Final = 4
@@ -44,6 +47,8 @@ class Append:
     """The asyncio loop of the future; None for the other kind."""
     seqs: tuple[int, ...] = ()
     error: StoreUnavailable | None = None
+    is_settled: bool = False
+    """Its caller is told, or on the way to be."""
 
     def settle(self) -> None:
         """Give the waiting caller its numbers or its error, unless it went away."""
@@ -69,8 +74,12 @@ class Writer:
         self._inode = path.stat().st_ino
         self._connection: sqlite3.Connection | None = None
         self._queue: queue.SimpleQueue[Append | None] = queue.SimpleQueue()
+        self._name = str(path)
+        self._batch: list[Append] = []
         self._unmoved_pages = 0
         self._closed = False
+        self._gate = threading.Lock()
+        """What is queued behind it is written or refused, never forgotten."""
         self.failed = False
         """The last commit failed: the store is not ready until one succeeds."""
         self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
@@ -82,52 +91,87 @@ class Writer:
         Raises:
             StoreUnavailable: The store is closed, or too much is waiting already.
         """
-        if self._closed:
-            raise StoreUnavailable(Fault(str(self._path), "the event store is closed", "Start the service again"))
         if self._queue.qsize() >= QUEUED_APPENDS_MAX:
             raise StoreUnavailable(
                 Fault(str(self._path), "too many events wait to be written", "Look at the disk and ask again")
             )
-        self._queue.put(append)
+        with self._gate:
+            if not self._closed:
+                self._queue.put(append)
+                return
+        raise StoreUnavailable(Fault(str(self._path), "the event store is closed", "Start the service again"))
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what is queued, move the journal into the file, stop."""
-        if not self._closed:
+        with self._gate:
             self._closed = True
             self._queue.put(None)
-            self._thread.join(timeout_s)
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:  # also when a fault of our own ends the thread: then everybody is told, and nobody waits for ever
+            with self._gate:
+                self._closed = self.failed = True
+            self._drop_connection()
+            self._refuse_the_rest()
+
+    def _work(self) -> None:
         closing = False
         while not closing:
-            batch, closing = self._take()
-            if batch:
-                self._write(batch)
+            closing = self._take()
+            if self._batch:
+                self._write(self._batch)
                 faultpoint("before_answer")
-                _tell(batch)
-            if self._unmoved_pages and (closing or not batch or self._unmoved_pages >= JOURNAL_PAGES_MAX):
-                self._move_journal()
-        self._drop_connection()
+                _tell(self._batch)
+                if self._unmoved_pages < JOURNAL_PAGES_MAX:
+                    continue
+            elif self.failed:
+                self._probe()
+            self._move_journal()
 
-    def _take(self) -> tuple[list[Append], bool]:
-        """Wait for work, then take what is there; with an unmoved journal wait only until the store counts as idle.
+    def _take(self) -> bool:
+        """Wait for work and take what is there into the batch; leave it empty when the store counts as idle.
 
         Returns:
-            The appends, and whether the store is closing. No appends: it is idle.
+            Whether the store is closing.
         """
-        batch: list[Append] = []
+        self._batch = []
         rows = 0
+        wait_s = PROBE_S if self.failed else IDLE_S if self._unmoved_pages else None
         try:
-            append = self._queue.get(timeout=IDLE_S if self._unmoved_pages else None)
+            append = self._queue.get(timeout=wait_s)
             while append is not None:
-                batch.append(append)
+                self._batch.append(append)
                 rows += len(append.rows)
                 if rows >= BATCH_ROWS:
-                    return batch, False
+                    return False
                 append = self._queue.get_nowait()
         except queue.Empty:
-            return batch, False
-        return batch, True
+            return False
+        return True
+
+    def _refuse_the_rest(self) -> None:
+        rest = [append for append in self._batch if not append.is_settled]
+        while not self._queue.empty():
+            append = self._queue.get_nowait()
+            if append is not None:
+                rest.append(append)
+        for append in rest:
+            append.error = StoreUnavailable(
+                Fault(str(self._path), "the event store stopped", "Start the service again")
+            )
+        _tell(rest)
+
+    def _probe(self) -> None:
+        """Try a write that changes nothing: after a fault the store is ready again without a call or a person (I6)."""
+        try:
+            self._connected().execute(f"PRAGMA user_version = {FORMAT}")
+        except (sqlite3.Error, OSError):
+            self._drop_connection()
+        else:
+            self.failed = False
 
     def _write(self, batch: list[Append]) -> None:
         try:
@@ -142,20 +186,17 @@ class Writer:
             self.failed = False
 
     def _commit(self, batch: list[Append]) -> None:
-        if self._path.stat().st_ino != self._inode:
-            raise OSError("the database file was replaced under the running service")
-        if self._connection is None:
-            self._connection = self._connect()
+        connection = self._connected()
         rows = [row for append in batch for row in append.rows]
         faultpoint("before_write")
         if len(rows) <= 2 * BATCH_ROWS:
-            seqs = _insert(self._connection, rows)
+            seqs = _insert(connection, rows)
         else:
             seqs = []
-            self._connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN IMMEDIATE")
             for first in range(0, len(rows), BATCH_ROWS):
-                seqs += _insert(self._connection, rows[first : first + BATCH_ROWS])
-            self._connection.execute("COMMIT")
+                seqs += _insert(connection, rows[first : first + BATCH_ROWS])
+            connection.execute("COMMIT")
         faultpoint("after_commit")
         self._unmoved_pages += _PAGES_A_COMMIT + len(rows)
         first = 0
@@ -163,10 +204,18 @@ class Writer:
             append.seqs = tuple(seqs[first : first + len(append.rows)])
             first += len(append.rows)
 
-    def _move_journal(self) -> None:
-        self._unmoved_pages = 0
+    def _connected(self) -> sqlite3.Connection:
+        """The connection, to the very file that was checked at start."""
+        if os.stat(self._name).st_ino != self._inode:  # noqa: PTH116 - on the path of every event; Path.stat takes twice as long
+            raise OSError("the database file was replaced under the running service")
         if self._connection is None:
+            self._connection = self._connect()
+        return self._connection
+
+    def _move_journal(self) -> None:
+        if self._unmoved_pages == 0 or self._connection is None:
             return
+        self._unmoved_pages = 0
         try:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error:
@@ -194,6 +243,7 @@ def _tell(batch: list[Append]) -> None:
     """Settle every append of a batch: on its own loop, with one wake-up for each loop."""
     by_loop: dict[Any, list[Append]] = {}
     for append in batch:
+        append.is_settled = True
         if append.loop is None:
             append.settle()
         else:

@@ -120,6 +120,11 @@ def test_many_callers_share_commits_and_each_gets_its_own_numbers(store):
         assert store.read(second - 1, 1)[0].event.detail == f"n{number}"
 
 
+def test_nothing_to_keep_is_kept_at_once(store):
+    assert store.append_and_wait([]) == ()
+    assert asyncio.run(store.append([])) == ()
+
+
 @pytest.mark.parametrize("count", [1, BATCH_ROWS, 2 * BATCH_ROWS, 2 * BATCH_ROWS + 1, 1000])
 def test_an_append_of_any_size_goes_in_whole(store, count):
     assert store.append_and_wait([withheld() for _ in range(count)]) == tuple(range(1, count + 1))

@@ -175,6 +175,42 @@ def test_the_nth_commit_fails(store, point, nth, failure):
     assert sorted(stored.event.id for stored in store.read_all()) == sorted([*acknowledged, refused[0].id])
 
 
+@pytest.mark.fault("F11")
+def test_after_a_fault_the_store_is_ready_again_without_a_call(store):
+    """I6: a gateway that sends nothing to a service that is not ready would otherwise wait for ever."""
+
+    def strike(name: str) -> None:
+        if name == "before_write":
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with injected(strike), pytest.raises(StoreUnavailable):
+        store.append_and_wait([made()])
+    assert not store.ready
+    until = time.monotonic() + 5
+    while not store.ready:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.fault("F11")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("point", ["before_write", "before_answer"])
+def test_a_fault_of_our_own_in_the_writer_leaves_nobody_waiting(store, point):
+    def strike(name: str) -> None:
+        if name == point:
+            raise RuntimeError("a fault of our own")
+
+    async def main() -> list[object]:
+        return await asyncio.gather(*(store.append([made()]) for _ in range(200)), return_exceptions=True)
+
+    with injected(strike):
+        results = asyncio.run(asyncio.wait_for(main(), 5))
+    assert {type(result) for result in results} == {StoreUnavailable}
+    assert not store.ready
+    with pytest.raises(StoreUnavailable, match="closed"):
+        store.append_and_wait([made()])
+
+
 SHIM = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
