@@ -149,17 +149,17 @@ def _check_bad(probe: Probe, subject: Subject, results: Results) -> list[Answer]
         body = bad.spoil(subject.request(extension={"org.example.contract": MARKER}))
         answer = probe.post(subject.path, body)
         errors.append(answer)
-        results.claim(bad.ids, bad.level, bad.title, _is_refused(answer), f"{answer.said} instead of 400")
+        results.claim(bad.ids, bad.level, f"refused: {bad.title}", _is_refused(answer), f"{answer.said} instead of 400")
     for bad in BAD_AUTHORIZATIONS:
         body = bad.spoil(subject.request())
         answer = probe.post(subject.path, body)
         errors.append(answer)
-        results.claim(bad.ids, bad.level, bad.title, _is_refused(answer), f"{answer.said} instead of 400")
+        results.claim(bad.ids, bad.level, f"refused: {bad.title}", _is_refused(answer), f"{answer.said} instead of 400")
     for raw in BAD_BODIES:
         answer = probe.post_bytes(subject.path, raw.content(), {"Content-Type": raw.media_type})
         fine = _is_refused(answer) or (raw.may_close and not answer.status)
         errors.append(answer)
-        results.claim(raw.ids, raw.level, raw.title, fine, f"{answer.said} instead of {raw.expected}")
+        results.claim(raw.ids, raw.level, f"refused: {raw.title}", fine, f"{answer.said} instead of {raw.expected}")
     return errors
 
 
