@@ -121,7 +121,7 @@ def check(hooks: Path | None, assets: Path | None, *, production: bool) -> None:
 
     \b
     $ cds-service check
-    dysglycaemia-screening: 9 prefetch keys, model dysglycaemia 1.0.0, 8 examples
+    dysglycaemia-screening: 9 prefetch keys, model dysglycaemia 1.0.0, 9 examples
     """
     from cds_service.cdshooks.check_all import check_all
 
