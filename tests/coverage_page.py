@@ -93,7 +93,17 @@ def collect(sets: list[IdSet]) -> dict[str, set[str]]:
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         status = pytest.main(
-            ["--collect-only", "-qq", "-p", "no:cacheprovider", f"--rootdir={ROOT}", str(ROOT / "tests")], [marks]
+            [
+                "--collect-only",
+                "-qq",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "no:unraisableexception",
+                f"--rootdir={ROOT}",
+                str(ROOT / "tests"),
+            ],
+            [marks],
         )
     if status != pytest.ExitCode.OK:
         raise SystemExit(f"the tests can't be collected:\n{said.getvalue()[-3000:]}")
