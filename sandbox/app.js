@@ -119,7 +119,8 @@ async function askOne(service, context, hookInstance, signal) {
   const request = patientView({ hookInstance, context, prefetch });
   const spoken = language();
   const answer = await call(service, request, spoken, signal);
-  const cards = Array.isArray(answer.body?.cards) ? answer.body.cards.map((card) => ({ card, service: service.id, language: spoken })) : [];
+  const { patientId } = context;
+  const cards = Array.isArray(answer.body?.cards) ? answer.body.cards.map((card) => ({ card, patientId, service: service.id, language: spoken })) : [];
   return { service, request, report, prefetchMs, cards, ...answer };
 }
 
@@ -129,7 +130,7 @@ async function accept(entry, suggestion) {
   Object.assign(entry, { busy: true, problem: null });
   entry.redraw();
   try {
-    const orders = await apply(suggestion.actions ?? []);
+    const orders = await apply(suggestion.actions ?? [], entry.patientId);
     entry.outcome = { kind: "accepted", ordered: orders > 0 };
   } catch (error) {
     const why = error.outcome?.issue?.[0]?.details?.text ?? error.message;
@@ -145,9 +146,11 @@ async function accept(entry, suggestion) {
   await readTheChart(opening.signal);
 }
 
-async function apply(actions) {
+async function apply(actions, patientId) {
   const creates = actions.filter(({ type }) => type === "create");
   if (creates.length < actions.length) throw new Error(t("action_unsupported"));
+  const isOthers = ({ resource }) => resource?.subject && resource.subject.reference !== `Patient/${patientId}`;
+  if (creates.some(isOthers)) throw new Error(t("order_other_patient"));
   for (const { resource } of creates) await create(resource);
   return creates.length;
 }

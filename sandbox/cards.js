@@ -43,10 +43,10 @@ function content(entry, act, redraw, root) {
   root.dataset.indicator = indicator;
   root.classList.toggle("is-done", Boolean(outcome) && !entry.reopened);
   const top = h("header.card-top", {}, h("span.indicator", { lang: language() }, icon(indicator), t(`card_${indicator}`)), source(shown.source));
-  const summary = h("h3.summary", {}, typeset(shown.summary));
+  const summary = h("h3.summary", {}, typeset(shown.summary ?? ""));
   const detail = shown.detail ? h("div.detail", {}, renderMarkdown(shown.detail)) : null;
   if (outcome) return [top, summary, outcomeOf(entry, act, redraw), entry.reopened ? detail : null];
-  return [top, summary, detail, problem(entry), suggestions(entry, act), foot(entry, act, redraw, root)];
+  return [top, summary, problem(entry), answers(entry, act, redraw, root), entry.choosing ? reasons(entry, act, redraw, root) : null, detail, links(entry)];
 }
 
 function icon(indicator) {
@@ -70,31 +70,35 @@ function outside(address, label) {
   return h("a", { href: address, target: "_blank", rel: "noopener noreferrer", title: t("opens_outside") }, label);
 }
 
-function suggestions(entry, act) {
+/* What one can do stands above the detail: it never slips below the edge of the screen. */
+function answers(entry, act, redraw, root) {
   const all = entry.card.suggestions ?? [];
-  if (!all.length) return null;
-  return h("div.suggestions", {}, all.map((suggestion) => h("div", {},
+  const suggestions = all.map((suggestion) => h("span.suggestion", {},
     h("button.primary", { type: "button", disabled: entry.busy, onclick: () => act.accept(entry, suggestion) }, suggestion.label),
-    suggestion.isRecommended && all.length > 1 ? h("span.badge", { lang: language() }, t("card_rules")) : null)));
+    suggestion.isRecommended && all.length > 1 ? h("span.badge", { lang: language() }, t("card_rules")) : null));
+  return h("div.answers", {}, suggestions, entry.card.uuid ? dismissal(entry, redraw, root) : null);
 }
 
 function problem(entry) {
   return entry.problem ? h("p.problem", { role: "alert", lang: language() }, entry.problem) : null;
 }
 
-function foot(entry, act, redraw, root) {
-  const links = (entry.card.links ?? []).map(linkOf).filter(Boolean);
-  const button = entry.card.uuid ? h("button.quiet.dismiss", {
+function dismissal(entry, redraw, root) {
+  return h("button.quiet.dismiss", {
     type: "button",
     "aria-expanded": String(Boolean(entry.choosing)),
     lang: language(),
     onclick: () => {
       entry.choosing = !entry.choosing;
       redraw();
-      (root.querySelector(entry.choosing ? ".reasons button" : ".dismiss")).focus();
+      root.querySelector(entry.choosing ? ".reasons button" : ".dismiss").focus();
     },
-  }, t("dismiss"), h("span.caret", { "aria-hidden": "true" })) : null;
-  return [h("footer.card-foot", {}, h("span.links", {}, links), button), entry.choosing ? reasons(entry, act, redraw, root) : null];
+  }, t("dismiss"), h("span.caret", { "aria-hidden": "true" }));
+}
+
+function links(entry) {
+  const all = (entry.card.links ?? []).map(linkOf).filter(Boolean);
+  return all.length ? h("p.links", {}, all) : null;
 }
 
 function linkOf(link) {

@@ -107,8 +107,13 @@ function prefetchTable({ report }, options) {
     h("thead", {}, h("tr", {}, ["key", "state", "query"].map((key) => h("th", { scope: "col" }, t(key))))),
     h("tbody", {}, report.map((line) => h("tr", {},
       h("td", {}, h("label.check", { title: t("option_leave_out") }, h("input", { type: "checkbox", checked: !options.leaveOut.has(line.key), onchange: set(line.key) }), h("code", {}, line.key))),
-      h("td.state", { "data-state": line.state }, t(line.more ? "state_sent_more" : `state_${line.state}`, { n: line.entries, status: line.status ?? "–" }), line.ms ? h("span.ms", {}, milliseconds(line.ms)) : null),
+      h("td.state", { "data-state": line.state }, sentAs(line), line.ms ? h("span.ms", {}, milliseconds(line.ms)) : null),
       h("td", {}, h("code.query", {}, line.query)))))));
+}
+
+function sentAs({ state, more, entries, status }) {
+  if (state !== "sent") return t(`state_${state}`, { status: status || "–" });
+  return t(more ? "state_sent_more" : entries === 1 ? "state_sent_one" : "state_sent", { n: entries });
 }
 
 function requestPanel({ request }) {

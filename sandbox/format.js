@@ -76,15 +76,21 @@ export function milliseconds(value) {
   return t("milliseconds", { n: value < 10 ? value.toFixed(1) : Math.round(value) });
 }
 
-const TOGETHER = /\d{4}-\d{2}-\d{2}|\d+(?:\.\d+)? ?(?:%|kg\/m²|mg\/dL|mmol\/L|mmHg|cm)/g;
+const TOGETHER = /\d{4}-\d{2}-\d{2}|\d{4}年\d{1,2}月\d{1,2}日|(?:[<>≤≥] ?)?\d+(?:\.\d+)? ?(?:%|kg\/m²|mg\/dL|mmol\/L|mmHg|cm)/g;
 
-/** Text as nodes in which a date, and a number with its unit, never part at the end of a line. */
+const REFERENCE = /(?<=\b[A-Z][A-Za-z]+\/)(?=[\w.-])/;
+
+/** Text as nodes in which a date, and a number with its unit, never part at the end of a line; a reference may, after its type. */
 export function typeset(text) {
   const nodes = [];
   let from = 0;
   for (const match of text.matchAll(TOGETHER)) {
-    nodes.push(text.slice(from, match.index), h("span.together", {}, match[0]));
+    nodes.push(...withBreaks(text.slice(from, match.index)), h("span.together", {}, match[0]));
     from = match.index + match[0].length;
   }
-  return [...nodes, text.slice(from)].filter((node) => node !== "");
+  return [...nodes, ...withBreaks(text.slice(from))].filter((node) => node !== "");
+}
+
+function withBreaks(text) {
+  return text.split(REFERENCE).flatMap((part, place) => (place ? [h("wbr"), part] : [part]));
 }

@@ -70,12 +70,12 @@ function line(patient, isSelected) {
   return h("a.person", { href: `#/patient/${encodeURIComponent(patient.id)}`, "aria-current": isSelected ? "page" : null },
     h("span.person-name", {}, patient.name),
     h("span.person-facts", {}, facts),
-    h("span.person-data", {}, patient.newest ? t("newest_data", { date: shortDay(patient.newest) }) : t("no_data")),
+    patient.note ? null : h("span.person-data", {}, patient.newest ? t("newest_data", { date: shortDay(patient.newest) }) : t("no_data")),
     mark(patient));
 }
 
 function mark(patient) {
-  if (patient.note) return h("span.person-mark.muted", { lang: "en" }, patient.note);
+  if (patient.note) return h("span.person-mark.muted.note", { lang: "en" }, patient.note);
   if (patient.deceased) return h("span.person-mark.muted", {}, t("deceased"));
   if (patient.newest && patient.age >= 18 && !(patient.newestHba1c && isWithinMonths(patient.newestHba1c, HBA1C_MONTHS))) {
     return h("span.person-mark", {}, t("hba1c_old"));

@@ -151,6 +151,7 @@ const TEXTS = {
   feedback_stored: ["Feedback stored.", "フィードバックを記録しました。"],
   feedback_failed: ["The service did not take the feedback (status {status}).", "フィードバックを記録できませんでした（ステータス {status}）。"],
   order_failed: ["The order could not be placed: {why}", "オーダーを追加できませんでした：{why}"],
+  order_other_patient: ["It names another patient than the one whose chart is open.", "開いているカルテとは別の患者が指定されています。"],
   action_unsupported: ["This sandbox applies “create” actions only.", "このサンドボックスで実行できるのは新規作成（create）のみです。"],
 
   no_card: ["No card", "カードなし"],
@@ -206,6 +207,7 @@ const TEXTS = {
   query: ["Query", "クエリ"],
   state: ["What was sent", "送信内容"],
   state_sent: ["{n} resources", "リソース{n}件"],
+  state_sent_one: ["1 resource", "リソース1件"],
   state_sent_more: ["{n} resources, more pages exist", "リソース{n}件（続きあり）"],
   state_null: ["null", "null"],
   state_failed: ["left out: status {status}", "送信せず：ステータス {status}"],

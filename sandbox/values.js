@@ -19,7 +19,8 @@ export function valuesTable(measures) {
     group = entry.measure.group;
     bodies.push(body);
   }
-  return h("table.values-table", {},
+  const hasHistory = measures.some(({ readings }) => readings.length > 1);
+  return h(hasHistory ? "table.values-table" : "table.values-table.newest-only", {},
     h("thead", {}, h("tr", {}, head.map((key) => h("th", { scope: "col" }, t(key))))), bodies);
 }
 

@@ -22,14 +22,17 @@ def read_examples(hooks: Path, today: date) -> tuple[Chart, ...]:
     Raises:
         DeclarationError: An example is not a JSON object.
     """
-    charts = {}
+    charts: dict[str, Chart] = {}
+    taken: set[str] = set()
     for folder in sorted(hooks.glob("*/examples")):
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             request = read_object(path, f"{folder.parent.name}/examples/{path.name}")
             prefetch: Mapping[str, Any] = request.get("prefetch", {})
             patient_id = request["context"]["patientId"]
             if patient_id not in charts and _required(folder.parent) <= prefetch.keys():
-                charts[patient_id] = _chart(patient_id, prefetch, today, _shows(folder, path.name.removesuffix(SUFFIX)))
+                resources = _with_own_ids(patient_id, prefetch, taken)
+                note = _shows(folder, path.name.removesuffix(SUFFIX))
+                charts[patient_id] = make_chart("example", patient_id, resources, today, note)
     return tuple(charts.values())
 
 
@@ -46,15 +49,14 @@ def _toml(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _chart(patient_id: str, prefetch: Mapping[str, Any], today: date, note: str) -> Chart:
-    """Gather the resources; ids get the patient's in front, since examples share theirs (``Encounter/enc-1``)."""
+def _with_own_ids(patient_id: str, prefetch: Mapping[str, Any], taken: set[str]) -> list[Resource]:
+    """Gather the resources; an id that another example has used (``Encounter/enc-1``) gets the patient's in front."""
     found = {f"{resource['resourceType']}/{resource['id']}": resource for resource in _resources(prefetch)}
-    names = {name: name.replace("/", f"/{patient_id}.", 1) for name in found if not name.startswith("Patient/")}
-    resources = [
-        with_references(resource, names) | {"id": names.get(name, name).partition("/")[2]}
-        for name, resource in found.items()
+    names = {name: name.replace("/", f"/{patient_id}.", 1) if name in taken else name for name in found}
+    taken.update(names.values())
+    return [
+        with_references(resource, names) | {"id": names[name].partition("/")[2]} for name, resource in found.items()
     ]
-    return make_chart("example", patient_id, resources, today, note)
 
 
 def _resources(prefetch: Mapping[str, Any]) -> Iterator[Resource]:

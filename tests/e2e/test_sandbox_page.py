@@ -159,6 +159,7 @@ def test_a_small_screen_never_scrolls_sideways(open_page, new_patient, language)
 HOSTILE = "<script>window.planted=1</script><img src=x onerror='window.planted=2'>"
 
 
+@pytest.mark.sec("SEC-062")
 def test_a_planted_script_does_not_run(open_page, new_patient):
     patient = new_patient(family=HOSTILE)
     page = open_page()
@@ -246,6 +247,40 @@ def test_an_order_that_cannot_be_placed_is_not_reported_as_accepted(open_page, n
     page.wait_for_selector(".card .problem")
     assert "could not be placed: No." in page.locator(".card .problem").inner_text()
     assert len(events()) == before
+
+
+def test_an_order_for_another_patient_is_refused(open_page, new_patient, sandbox):
+    page = open_page()
+
+    def misdirect(route):
+        answer = route.fetch()
+        body = answer.json()
+        body["cards"][0]["suggestions"][0]["actions"][0]["resource"]["subject"]["reference"] = "Patient/jp-001"
+        route.fulfill(response=answer, json=body)
+
+    page.route(
+        "**/cds-services/*", lambda route: misdirect(route) if route.request.method == "POST" else route.fallback()
+    )
+    open_chart(page, new_patient())
+    page.click(".card .primary")
+    assert "another patient" in page.locator(".card .problem").inner_text()
+    assert sandbox.get("/fhir/ServiceRequest?patient=jp-001").json()["total"] == 0
+
+
+OPEN_AND_TIME = """(patient) => new Promise((done) => {
+  const start = performance.now();
+  location.hash = `#/patient/${patient}`;
+  const look = () => document.body.dataset.opened === patient && document.querySelector(".card, .no-card")
+    ? done(performance.now() - start)
+    : requestAnimationFrame(look);
+  look();
+})"""
+
+
+def test_the_card_is_there_within_a_second(open_page, new_patient):
+    page = open_page()
+    took_ms = [page.evaluate(OPEN_AND_TIME, new_patient()) for _ in range(3)]
+    assert min(took_ms) < 1000, took_ms
 
 
 def test_the_developer_sees_request_answer_reason_timings_and_log(open_page, new_patient):
