@@ -5,11 +5,11 @@ can say why it is missing and a card what was set aside. Values and units stay a
 is worth is the feature's business (``features.py``).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from cds_service.clinical import fhir_shapes as fhir
 from cds_service.clinical.codes import SAME_SYSTEM, canonical
@@ -22,6 +22,14 @@ _UNCONFIRMED = frozenset(("refuted", "entered-in-error", "provisional", "differe
 _ACTIVE = frozenset(("active", "recurrence", "relapse"))
 _SEX: Mapping[str, Literal["male", "female"]] = {"male": "male", "female": "female"}
 _MEDICATION_IN_USE = frozenset(("active", "on-hold", "unknown", "completed"))
+_NEVER_HAPPENED = frozenset(("entered-in-error", "cancelled"))
+_NOT_THE_PATIENTS = frozenset(("other_patient", "subject_unresolved"))
+_VERSION_DIGITS = 16
+_INTEGER_MAX = 2**31 - 1
+"""FHIR's integer has 32 bits."""
+_Dated = tuple[datetime | None, datetime | None, str | None, str | None]
+"""(start, end, flag, reason): when a result was taken, or why that or its patient is not known."""
+_UNDATED: _Dated = (None, None, None, None)
 
 
 class Measurement(Struct, frozen=True, gc=False):
@@ -195,7 +203,7 @@ class _Reader:
         self._patient_id, self._index, self._server, self._zone = patient, index, fhir_server, zone
         self._patient: PatientFact | None = None
         self._measurements: dict[str, list[Measurement]] = {}
-        self._versions: dict[tuple[str, str], tuple[int, tuple[str, int, str], fhir.Observation]] = {}
+        self._copies: dict[str, list[tuple[fhir.Observation, _Dated]]] = {}
         self._conditions: list[ConditionFact] = []
         self._medications: list[ConditionFact] = []
         self._procedures: list[ConditionFact] = []
@@ -230,6 +238,9 @@ class _Reader:
                 read(resource)
 
     def facts(self, unanswered: Mapping[str, str]) -> Facts:
+        for copies in self._copies.values():
+            if len(copies) > 1:
+                self._choose_version(copies)
         return Facts(
             patient=self._patient,
             measurements=self._measurements,
@@ -283,70 +294,89 @@ class _Reader:
         self._measurements.setdefault(measurement.code, []).append(measurement)
 
     def _observation(self, resource: fhir.Observation) -> None:
+        parts = self._parts(resource)
+        copies = self._copies.setdefault(resource.id, []) if resource.id is not None else []
+        dated = self._dated(resource, is_first=not copies) if parts else _UNDATED
+        if not copies:
+            self._results(resource, parts, dated)
+        elif any(resource == copy for copy, _ in copies):
+            return
+        copies.append((resource, dated))
+
+    def _parts(self, resource: fhir.Observation) -> list[tuple[str, fhir.Observation | fhir.Component]]:
+        """What of an Observation is listed: (code, the Observation or its component)."""
+        parts: list[tuple[str, fhir.Observation | fhir.Component]] = []
         token = self._index.match(resource.code)
         if token is not None:
-            self._result(resource, token, resource)
+            parts.append((token, resource))
         for component in resource.component:
-            part = self._index.match(component.code)
-            if part is not None:
-                self._result(resource, part, component)
+            token = self._index.match(component.code)
+            if token is not None:
+                parts.append((token, component))
+        return parts
 
-    def _result(
-        self,
-        resource: fhir.Observation,
-        token: str,
-        holder: fhir.Observation | fhir.Component,
-    ) -> None:
-        source = f"Observation/{resource.id}"
-        known = self._measurements.get(token)
-        if known is not None and resource.id is not None and self._is_older_version(resource, token, source):
-            return
+    def _dated(self, resource: fhir.Observation, *, is_first: bool) -> _Dated:
+        """(start, end, flag, reason) of a listed Observation, and what that says about the key it came in.
+
+        What was cancelled or entered in error never happened: its key proves as much without it.
+        """
+        happened = resource.status not in _NEVER_HAPPENED
+        start: datetime | None = None
+        end: datetime | None = None
+        flag: str | None = None
         reason = self._subject.reason(resource.subject)
-        if reason is not None:
-            self._put_aside(source, reason, proves_nothing=reason == "subject_unresolved")
-            self._add(Measurement(token, source, reason=reason))
-            return
-        start, end, flag, reason = self._when(resource)
+        if reason is None:
+            start, end, flag, reason = self._when(resource)
         if start is not None:
             oldest = self._oldest.get(self._key)
             if oldest is None or start < oldest:
                 self._oldest[self._key] = start
-        value, unit, unit_system, comparator, coded, value_reason = _value(holder)
+        if reason is not None and happened:
+            if is_first:
+                self._put_aside(f"Observation/{resource.id}", reason, proves_nothing=reason != "other_patient")
+            elif reason != "other_patient":
+                self._unproven.add(self._key)
+        return start, end, flag, reason
+
+    def _results(
+        self,
+        resource: fhir.Observation,
+        parts: Iterable[tuple[str, fhir.Observation | fhir.Component]],
+        dated: _Dated,
+    ) -> None:
+        source = f"Observation/{resource.id}"
+        start, end, flag, reason = dated
+        if reason in _NOT_THE_PATIENTS:  # nothing of it is carried along
+            for token, _ in parts:
+                self._add(Measurement(token, source, reason=reason))
+            return
         issued = self._issued(resource)
-        if resource.id is not None:
-            place = len(self._measurements.get(token, ()))
-            self._versions[(source, token)] = (place, _version(resource), resource)
-        self._add(
-            Measurement(
-                token, source, resource.status, value, unit, unit_system, comparator, coded,
-                start, end, flag, issued, reason or value_reason,
-            )
-        )  # fmt: skip
-        if reason is not None:
-            self._put_aside(source, reason, proves_nothing=True)
-
-    def _is_older_version(self, resource: fhir.Observation, token: str, source: str) -> bool:
-        """The same resource twice: the later version counts, whichever key or place it came in."""
-        known = self._versions.get((source, token))
-        if known is None:
-            return False
-        place, version, earlier = known
-        if _version(resource) <= version:
-            if _version(resource) == version and resource != earlier:
-                kept = self._measurements[token][place]
-                self._measurements[token][place] = Measurement(
-                    kept.code, kept.source, start=kept.start, end=kept.end, reason="conflicting"
+        for token, holder in parts:
+            value, unit, unit_system, comparator, coded, value_reason = _value(holder)
+            self._add(
+                Measurement(
+                    token, source, resource.status, value, unit, unit_system, comparator, coded,
+                    start, end, flag, issued, reason or value_reason,
                 )
-            return True
-        del self._measurements[token][place]
-        self._versions = {
-            name: (at - 1 if name[1] == token and at > place else at, seen, old)
-            for name, (at, seen, old) in self._versions.items()
-            if name != (source, token)
-        }
-        return False
+            )  # fmt: skip
 
-    def _when(self, resource: fhir.Observation) -> tuple[datetime | None, datetime | None, str | None, str | None]:
+    def _choose_version(self, copies: Sequence[tuple[fhir.Observation, _Dated]]) -> None:
+        """Of several versions of one result only the latest counts; where that is not known, none."""
+        source = f"Observation/{copies[0][0].id}"
+        for token, found in self._measurements.items():
+            self._measurements[token] = [one for one in found if one.source != source]
+        for resource, dated in copies:
+            if all(_is_latest(resource, other) for other, _ in copies):
+                self._results(resource, self._parts(resource), dated)
+                return
+        starts = [start for _, (start, _, _, _) in copies if start is not None]
+        ends = [end for _, (_, end, _, _) in copies if end is not None]
+        start, end = (min(starts), max(ends)) if starts and ends else (None, None)
+        reason = "conflicting" if start is not None else "time_missing"
+        for token in sorted({token for resource, _ in copies for token, _ in self._parts(resource)}):
+            self._add(Measurement(token, source, start=start, end=end, reason=reason))
+
+    def _when(self, resource: fhir.Observation) -> _Dated:
         """(start, end, flag, reason): the clinically relevant time is effective[x], never ``issued`` (case B-054)."""
         try:
             text = resource.effective_date_time or resource.effective_instant
@@ -444,14 +474,37 @@ class _Reader:
         )
 
 
-def _version(resource: fhir.Observation) -> tuple[str, int, str]:
-    meta = resource.meta
-    number = meta.version_id if meta is not None and meta.version_id is not None else ""
+def _is_latest(one: fhir.Observation, other: fhir.Observation) -> bool:
+    """Whether one copy says what the other says, or is certainly the later version of the two.
+
+    Certain is what both copies tell and differ in: ``meta.lastUpdated``, else the server's version number, else the
+    time of issue.
+    """
+    if structs.replace(one, meta=None) == structs.replace(other, meta=None):
+        return True
+    for mine, others in zip(_versions(one), _versions(other), strict=True):
+        if mine is not None and others is not None and mine != others:
+            return mine > others
+    return False
+
+
+def _versions(resource: fhir.Observation) -> tuple[float | None, float | None, float | None]:
+    meta = resource.meta if resource.meta is not None else fhir.Meta()
+    number = meta.version_id or ""
     return (
-        (meta.last_updated if meta is not None else None) or "",
-        int(number) if number.isdecimal() and len(number) < 10 else 0,
-        resource.issued or "",
+        _instant(meta.last_updated),
+        float(number) if number.isdecimal() and number.isascii() and len(number) < _VERSION_DIGITS else None,
+        _instant(resource.issued),
     )
+
+
+def _instant(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return interval_of(text).start.timestamp()
+    except TimeFault:
+        return None
 
 
 _Value = tuple[float | None, str | None, str | None, str | None, tuple[str, ...], str | None]
@@ -460,6 +513,8 @@ _Value = tuple[float | None, str | None, str | None, str | None, tuple[str, ...]
 def _value(holder: fhir.Observation | fhir.Component) -> _Value:
     """(value, unit, unit system, comparator, coded result, reason)."""
     quantity = holder.value_quantity
+    if holder.data_absent_reason is not None:  # beside a value too, as some systems send 0 for "not done"
+        return None, None, None, None, (), "no_value"
     if quantity is not None:
         if quantity.value is None:
             return None, None, None, None, (), "no_value"
@@ -472,5 +527,7 @@ def _value(holder: fhir.Observation | fhir.Component) -> _Value:
         coded = tokens_of(holder.value_codeable_concept)
         return None, None, None, None, coded, None if coded else "text_value"
     if holder.value_integer is not None:
+        if abs(holder.value_integer) > _INTEGER_MAX:
+            return None, None, None, None, (), "invalid_resource"
         return float(holder.value_integer), None, None, None, (), None
     return None, None, None, None, (), "no_value"

@@ -19,13 +19,15 @@ __all__ = ["Feature", "age_bounds", "build_features", "model_inputs"]
 _ANY_ZONE = timedelta(hours=14)
 """A day begins up to 14 hours before it begins in UTC."""
 
-_NOT_A_RESULT = frozenset(
+_LEAVES_OLDER = frozenset(
     (
-        "subject_unresolved", "other_patient", "invalid_resource", "time_missing", "time_invalid", "time_ambiguous",
+        "subject_unresolved", "invalid_resource", "time_missing", "time_invalid", "time_ambiguous",
         "no_value", "status_not_usable", "time_in_future",
     )
 )  # fmt: skip
 """These leave an older result standing (and are said beside it); a newer result whose value can't be read does not."""
+_SAYS_SOMETHING = frozenset(("text_value", "conflicting"))
+"""Results that were reported and can't be read: an older one is no longer the latest (ADR 2)."""
 
 
 class Feature(Struct, frozen=True, gc=False):
@@ -157,17 +159,17 @@ def _latest(spec: FeatureSpec, facts: Facts, now: datetime) -> Feature:
                 perhaps.append(one)
     if not usable:
         return Feature(spec.name, None, _reason_of_newest(refused), spec.unit)
-    newest = max(usable, key=lambda one: (_end(one), one.issued or _LONG_AGO))
+    newest = max(usable, key=_by_time)
     rivals = [one for one in usable + perhaps if one is not newest and _end(one) >= _start(newest)]
     feature = _feature(spec, newest)
     if rivals:
         reason = _why_not_ordered(spec, newest, feature, rivals)
         if reason is not None:
             return Feature(spec.name, None, reason, spec.unit)
-    newer = next(
-        (why for one, why in refused if why in _NOT_A_RESULT and why != "other_patient" and _is_newer(one, newest)),
-        None,
-    )
+    newer = max(
+        ((_end(one), why) for one, why in refused if why in _LEAVES_OLDER and _is_newer(one, newest)),
+        default=(_LONG_AGO, None),
+    )[1]
     if newer is None:
         return feature
     return Feature(
@@ -177,6 +179,11 @@ def _latest(spec: FeatureSpec, facts: Facts, now: datetime) -> Feature:
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def _by_time(one: Measurement) -> tuple[datetime, datetime, str, str]:
+    """Newest last; equal times in an order that does not depend on how the chart was sent."""
+    return _end(one), one.issued or _LONG_AGO, one.code, one.source
 
 
 def _start(one: Measurement) -> datetime:
@@ -194,13 +201,13 @@ def _is_newer(one: Measurement, than: Measurement) -> bool:
 
 def _why_not(one: Measurement, spec: FeatureSpec, now: datetime, opens: datetime | None) -> str | None:
     """Why a result can't be the feature, as far as status and time tell; None: it can."""
-    if one.status not in spec.statuses and one.reason in (None, "no_value", "text_value"):
+    if one.status not in spec.statuses:
         return "status_not_usable"
-    if one.reason is not None and one.reason != "text_value":
+    if one.reason is not None and one.reason not in _SAYS_SOMETHING:
         return one.reason
     start, end = _start(one), _end(one)
     partial = one.flag == "time_partial"
-    if (start - _ANY_ZONE if partial else start) > now:
+    if start > (now + _ANY_ZONE if partial else now):  # now can't overflow, a chart's year 1 can
         return "time_in_future"
     if opens is not None and start < opens:
         return "stale" if end < opens else "stale_or_unknown"
@@ -210,7 +217,8 @@ def _why_not(one: Measurement, spec: FeatureSpec, now: datetime, opens: datetime
 
 
 def _reason_of_newest(refused: Sequence[tuple[Measurement, str]]) -> str:
-    return max(refused, key=lambda pair: _end(pair[0]))[1]
+    """Why there is no value: of the patient's own results the newest; another patient's tell nothing of this one."""
+    return max((why != "other_patient", _end(one), why) for one, why in refused)[2]
 
 
 def _why_not_ordered(

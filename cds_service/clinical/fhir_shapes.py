@@ -55,6 +55,7 @@ class Component(Struct, frozen=True, rename="camel"):
     value_codeable_concept: CodeableConcept | None = None
     value_string: str | None = None
     value_integer: int | None = None
+    data_absent_reason: CodeableConcept | None = None
 
 
 class Resource(Struct, frozen=True, tag_field="resourceType", tag=True):
@@ -82,6 +83,7 @@ class Observation(Resource, frozen=True, rename="camel"):
     value_codeable_concept: CodeableConcept | None = None
     value_string: str | None = None
     value_integer: int | None = None
+    data_absent_reason: CodeableConcept | None = None
     component: tuple[Component, ...] = ()
     meta: Meta | None = None
 

@@ -43,7 +43,6 @@ _PREFIXES: Mapping[str, Fraction] = {
 }  # fmt: skip
 
 Dimension = tuple[tuple[str, int], ...]
-_MOLE = Fraction(602214076 * 10**15)
 
 # atom: (takes a prefix, factor to the base, exponents by base). Bases: m, g, s, K, C (coulomb), mol, and
 # each arbitrary unit by itself: [iU] and U measure different things and never convert into each other.
@@ -92,6 +91,8 @@ _TERM = re.compile(
     r"(?P<unit>10\*|10\^|[A-Za-z%'_]*(?:\[[A-Za-z_']+\])?)(?P<exponent>[+-]?[0-9]{1,2})?(?P<note>(?:\{[^{}]*\})*)"
 )
 _LONGEST = 64
+_COUNT = re.compile(r"(?:1|10[*^][0-9]{0,2})?(?:\{[^{}]*\})?").fullmatch
+"""Units that count things: ``1``, ``{cells}``, ``10*3``."""
 
 
 class _Unit(NamedTuple):
@@ -128,14 +129,25 @@ def _conversion(reported: str, wanted: str, molar_mass: float | None) -> Convers
     if source.dimension == target.dimension:
         if not source.dimension and not _same_kind_of_ratio(reported, wanted):
             raise UnitError("the two units are ratios of different kinds")
-        return Conversion(float(source.factor / target.factor))
+        return Conversion(_slope(source.factor / target.factor))
     if molar_mass is not None:
         grams = Fraction(str(molar_mass))
         if _swap(source.dimension, "mol", "g") == target.dimension:
-            return Conversion(float(source.factor * grams / target.factor))
+            return Conversion(_slope(source.factor * grams / target.factor))
         if _swap(source.dimension, "g", "mol") == target.dimension:
-            return Conversion(float(source.factor / grams / target.factor))
+            return Conversion(_slope(source.factor / grams / target.factor))
     raise UnitError("the two units measure different things")
+
+
+def _slope(factor: Fraction) -> float:
+    """The factor as a number; one that no number holds (``10*99.10*99.10*99.10*99.g``) is no unit of a laboratory."""
+    try:
+        slope = float(factor)
+    except OverflowError:
+        slope = 0.0
+    if slope == 0.0:
+        raise UnitError("the units are further apart than numbers reach")
+    return slope
 
 
 def text_spelling(text: str, spellings: Mapping[str, str]) -> str | None:
@@ -149,7 +161,7 @@ def text_spelling(text: str, spellings: Mapping[str, str]) -> str | None:
 
 def _same_kind_of_ratio(reported: str, wanted: str) -> bool:
     """Annotations and powers of ten are counts; % of what and mmol/mol of what are not told by the unit."""
-    return not any(sign in unit for unit in (reported, wanted) for sign in ("%", "/", "[pp"))
+    return all(_COUNT(unit) for unit in (reported, wanted))
 
 
 def _swap(dimension: Dimension, old: str, new: str) -> Dimension | None:
