@@ -167,7 +167,9 @@ class _Reading:
         moment, precision = at
         if precision == "date":
             self.flags.append("date_only")
-        if moment - (EASTERNMOST_ZONE if precision == "date" else timedelta()) > self._received + CLOCK_TOLERANCE:
+        # Added to our clock, not taken from theirs: their year may be 1.
+        ahead = CLOCK_TOLERANCE + (EASTERNMOST_ZONE if precision == "date" else timedelta())
+        if moment > self._received + ahead:
             self.flags.append("clock_ahead")
         length = _length_class(comment)
         return FeedbackItem(

@@ -65,7 +65,7 @@ def _serve(folder):
 
     async def run():
         task = asyncio.create_task(server.serve())
-        while not server.started:
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for this
             await asyncio.sleep(0.01)
         print(server.servers[0].sockets[0].getsockname()[1], flush=True)
         await task

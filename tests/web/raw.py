@@ -1,5 +1,6 @@
 """A client that says exactly what it is told to, byte for byte."""
 
+import contextlib
 import re
 import socket
 import time
@@ -12,10 +13,8 @@ def connect(port, timeout_s=10):
 def say(port, data, *, timeout_s=10):
     """Send bytes and give back everything that comes until the peer closes (or the time is over)."""
     with connect(port, timeout_s) as sock:
-        try:
+        with contextlib.suppress(OSError):
             sock.sendall(data)
-        except OSError:
-            pass
         return hear(sock)
 
 

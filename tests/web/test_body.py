@@ -78,7 +78,11 @@ def test_no_content_type_is_not_guessed():
 def test_the_limit_counts_what_comes(size, chunk, told):
     data = b"x" * size
     chunks = [data[start : start + chunk] for start in range(0, size, chunk)]
-    length = {"true": [(b"content-length", str(size).encode())], "missing": [], "too little": [(b"content-length", b"2")]}
+    length = {
+        "true": [(b"content-length", str(size).encode())],
+        "missing": [],
+        "too little": [(b"content-length", b"2")],
+    }
     scope = scope_of(*length[told])
     if size > LIMITS.body_bytes:
         with pytest.raises(TooLarge):
