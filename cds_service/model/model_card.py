@@ -168,8 +168,8 @@ def _rivals_table(test: Figures, manifest: Manifest) -> str:
         [
             name,
             manifest.outputs[output],
-            _range(found[output]["roc_auc_score"]),
-            _range(gain[output]["roc_auc_difference"]),
+            _range(found[output].get("roc_auc_score")),
+            _range(gain[output].get("roc_auc_difference")),
         ]
         for name, found, gain in rivals
         for output in manifest.outputs

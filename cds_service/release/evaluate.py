@@ -58,14 +58,16 @@ def evaluate(
         bundle: A checked bundle.
         data: The folder that holds ``SHA256SUMS`` and the tables.
         files: Tables to judge on; by default the test set that the bundle's plan names.
-        name: What to call the set.
+        name: What to call the set; by default the plan's name, or the files'.
 
     Returns:
         As ``metrics.json`` holds it under ``test``: discrimination, calibration, operating points, subgroups,
         baselines, and the same with inputs taken away. Nothing is written.
     """
     plan = msgspec.convert(bundle.metrics["plan"], _Plan)
-    cohort = read_nhanes(data, files or plan.test.files, bundle.features, name=name or plan.test.name)
+    cohort = read_nhanes(
+        data, files or plan.test.files, bundle.features, name=name or (", ".join(files) if files else plan.test.name)
+    )
     model = open_model(bundle)
     scored, given, reasons = _score(model, cohort.rows)
     truth_of_all = {output: cohort.label >= limit for output, limit in plan.thresholds.items()}
@@ -157,11 +159,9 @@ _AT_POINT = (("cards per 100", "cards_per_100"), ("PPV", "ppv_score"), ("sensiti
 
 
 def _rivals(figures: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    hidden = [
-        (name, {o: one for o, one in found.items() if "roc_auc_score" in one})
-        for name, found in figures["inputs_hidden"].items()
-    ]
-    return [("logistic regression", figures["logistic_regression"]), *figures["questionnaires"].items(), *hidden]
+    found = [("logistic regression", figures["logistic_regression"]), *figures["questionnaires"].items()]
+    found += figures["inputs_hidden"].items()
+    return [(name, {output: one for output, one in of.items() if "roc_auc_score" in one}) for name, of in found]
 
 
 def _range(figure: Mapping[str, float | None]) -> str:

@@ -149,6 +149,9 @@ def read_recipe(path: Path) -> Recipe:
     limits = list(recipe.thresholds.values())
     if limits != sorted(set(limits)):
         raise SettingsError(Fault(f"{path}: outputs", "the limits do not rise", "Order outputs by at_least"))
+    if recipe.folds < 3:
+        what = "a teacher is fitted without two folds at a time, so there must be at least 3"
+        raise SettingsError(Fault(f"{path}: folds", what, "Write 5"))
     if set(recipe.data.training) & set(recipe.data.test):
         raise SettingsError(Fault(f"{path}: data", "a file is in training and in test", "Keep the test set apart"))
     return recipe
