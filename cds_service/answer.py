@@ -170,7 +170,7 @@ async def answer(
             return Answer((), (note.withheld(reason),))
         card = desk.writer.abstention(prediction, chart, language)
         return Answer((card,), (note.withheld(reason, card=card),))
-    withheld = _after_prediction(desk, client, history, prediction, is_repeated=is_quiet)
+    withheld = _after_prediction(desk, client, history, prediction, pseudonym, is_repeated=is_quiet)
     if withheld is not None:
         return Answer((), (note.withheld(withheld, prediction=prediction),))
     card = desk.writer.prediction(prediction, chart, client, language)
@@ -186,7 +186,7 @@ def _before_data(service: Service, user_type: str | None, now: datetime) -> With
 
 
 def _after_prediction(
-    desk: Desk, client: Client, history: History, prediction: Prediction, *, is_repeated: bool
+    desk: Desk, client: Client, history: History, prediction: Prediction, pseudonym: str, *, is_repeated: bool
 ) -> Withheld | None:
     """Why a prediction is not shown; it is logged all the same, so that a silent site can be judged."""
     service = desk.service
@@ -196,6 +196,8 @@ def _after_prediction(
         return Withheld("silent_site")
     if is_repeated:
         return Withheld("repeated")
+    if eligibility.is_held_out(service, pseudonym):
+        return Withheld("holdout")
     ceiling = service.repeat.cards_per_100_opens_max
     if ceiling is not None:
         opens, cards = history.opens_and_cards(client.tenant, service.id, _CEILING_WINDOW)

@@ -60,6 +60,7 @@ def hook_routes(door: HookDoor) -> list[Route]:
     kept = door.registry.counter("cds_answers_total", "Answers to hook calls.", {"service": ids, "outcome": _OUTCOMES})
     heard = door.registry.counter("cds_feedback_total", "Feedback items.", {"service": ids, "outcome": _HEARD})
     alarms = door.registry.counter("cds_safety_alarms_total", "Override reasons that alarm.", {"service": ids})
+    ceilings = door.registry.counter("cds_card_ceiling_total", "Cards kept back by the ceiling.", {"service": ids})
     unlogged = door.registry.counter("cds_events_lost_total", "Events that could not be kept.", {"service": ids})
     feedback_limits = door.limits
 
@@ -87,6 +88,9 @@ def hook_routes(door: HookDoor) -> list[Route]:
             unlogged.add(service_id)
         faultpoint("after_event")
         kept.add(service_id, _outcome(answered))
+        if any(getattr(event, "reason", None) == "card_ceiling" for event in answered.events):
+            ceilings.add(service_id)
+            log.warning("card_ceiling_reached", service=service_id)
         if answered.refusal is not None:
             raise answered.refusal
         return Response(write_response(answered.cards), media_type=_JSON)

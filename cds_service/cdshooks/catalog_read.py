@@ -261,4 +261,6 @@ def _evaluation(top: Table) -> tuple[float, float]:
             table.fault((key,), "this share of patients is not below 1", "write a share, as in 0.10")
         if share > 0 and not table.text("ethics", ""):
             table.fault((key,), "this needs an ethics reference", 'write ethics = "committee, number, date"')
+    if shares["audit"]:
+        table.fault(("audit",), "this release can't ask for audit tests", "leave audit out")
     return shares["holdout"], shares["audit"]

@@ -4,6 +4,7 @@ An exclusion that is seen counts at once; one that is not seen counts only where
 nothing (W-12b). What can't be proved is ``data_unknown``, and no card is built on it.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -17,7 +18,16 @@ from cds_service.clinical.features import Feature, age_bounds, build_features
 from cds_service.events.schema import WithheldReason
 from cds_service.events.store import ShownCard
 
-__all__ = ["Withheld", "absence_window_months", "fired_rule", "is_repeated", "is_viewer", "why_excluded", "why_unknown"]
+__all__ = [
+    "Withheld",
+    "absence_window_months",
+    "fired_rule",
+    "is_held_out",
+    "is_repeated",
+    "is_viewer",
+    "why_excluded",
+    "why_unknown",
+]
 
 _DAYS_A_MONTH = 30.4375
 _NEVER_HAPPENED = frozenset(("entered-in-error", "cancelled"))
@@ -125,6 +135,14 @@ def is_repeated(repeat: Repeat, shown: Sequence[ShownCard], now: datetime) -> bo
     since = now - timedelta(days=365)
     earlier = {card.at.date() for card in shown if card.at > since} - {now.date()}
     return len(earlier) >= repeat.at_most_per_patient_year
+
+
+def is_held_out(service: Service, pseudonym: str) -> bool:
+    """Whether a committee's holdout keeps this patient's card back: by keyed hash, the same at every opening."""
+    if not service.holdout:
+        return False
+    digest = hashlib.sha256(f"holdout|{service.id}|{pseudonym}".encode()).digest()
+    return int.from_bytes(digest[:8]) < service.holdout * 2**64
 
 
 def absence_window_months(service: Service, facts: Facts, feature_set: FeatureSet, now: datetime) -> int:
