@@ -86,6 +86,7 @@ def test_a_comment_leaves_as_a_length_class_only(comment, had_comment, length):
         pytest.param("2026-06-01T00:11:00Z", "2026-06-01T00:11:00+00:00", (), id="five minutes ahead"),
         pytest.param("2026-06-01T00:11:01Z", "2026-06-01T00:11:01+00:00", ("clock_ahead",), id="more than five minutes ahead"),
         pytest.param("2026-06-01", "2026-06-01T00:00:00+00:00", ("date_only",), marks=ch("W-09"), id="a date"),
+        pytest.param("0001-01-01", "0001-01-01T00:00:00+00:00", ("date_only",), marks=ch("W-09"), id="the first date there is"),
         pytest.param("2026-06-02", "2026-06-02T00:00:00+00:00", ("date_only", "clock_ahead"), marks=ch("W-09"), id="tomorrow's date"),
     ],
 )  # fmt: skip
