@@ -7,6 +7,7 @@ import { jsonTools, jsonTree } from "./tree.js";
 import { t } from "./texts.js";
 
 const TABS = ["call", "request", "response", "why", "feedback", "log"];
+const PLACES = [["/cds-services", "place_discovery"], ["/fhir/metadata", "place_fhir"], ["/docs", "place_docs"]];
 const LOG_LINES = 40;
 const FEEDBACK_DEPTH = 6;
 
@@ -62,7 +63,7 @@ function tabs(view, select) {
     "aria-controls": "tab-panel",
     tabindex: tab === view.tab ? "0" : "-1",
     onclick: () => select(tab),
-  }, t(`tab_${tab}`))), services(view));
+  }, t(`tab_${tab}`))), h("span.tabs-end", {}, services(view), PLACES.map(([path, key]) => h("a", { href: path, target: "_blank", rel: "noopener" }, t(key)))));
 }
 
 function services(view) {

@@ -24,14 +24,8 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+SANDBOX = [sys.executable, "-m", "cds_service", "sandbox"]
 START_S = 30
-
-
-def _command(port: int, state: Path) -> list[str]:
-    """The real sandbox; ``CDS_E2E_SERVER=fake`` takes the stand-in, to test the page while the service is in pieces."""
-    if os.environ.get("CDS_E2E_SERVER") == "fake":
-        return [sys.executable, str(Path(__file__).with_name("fake_cds.py")), str(port)]
-    return [sys.executable, "-m", "cds_service", "sandbox", "--port", str(port), "--state", str(state)]
 
 
 def _free_port() -> int:
@@ -47,7 +41,13 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     state = tmp_path_factory.mktemp("state")
     log = (state / "server.log").open("wb")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen(_command(port, state), cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    server = subprocess.Popen(
+        [*SANDBOX, "--port", str(port), "--state", str(state)],
+        cwd=ROOT,
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
         try:
             _wait_for(client, server, state / "server.log")
