@@ -31,7 +31,9 @@ __all__ = [
 
 _DAYS_A_MONTH = 30.4375
 _NEVER_HAPPENED = frozenset(("entered-in-error", "cancelled"))
-_SUBJECT = frozenset(("subject_unresolved", "invalid_resource", "time_missing", "time_invalid", "time_ambiguous"))
+_NOT_THE_PATIENTS = frozenset(("other_patient", "subject_unresolved"))
+_ANY_ZONE = timedelta(hours=14)
+"""A day begins up to 14 hours before it begins in UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ def why_unknown(
         rule = when.no_recent
         months = absence_window_months(service, facts, feature_set, now)
         back_to = now - timedelta(days=months * _DAYS_A_MONTH)
-        if not proves_absence(service.key(rule.key), prefetch, facts, back_to=back_to):
+        undated = any(one.end is None for one in _found(rule, facts, feature_set))  # in any key: it may be recent
+        if undated or not proves_absence(service.key(rule.key), prefetch, facts, back_to=back_to):
             return Withheld("data_unknown", rule.key)
     if when.require_any and all(features[name].value is None for name in when.require_any):
         return Withheld("required_input_missing", when.require_any[0])
@@ -128,7 +131,8 @@ def is_repeated(repeat: Repeat, shown: Sequence[ShownCard], now: datetime) -> bo
     """
     for card in shown:
         days = {"overridden": repeat.after_override_days, "accepted": repeat.after_accept_days}.get(card.outcome or "")
-        if days and now - (card.outcome_at or card.at) < timedelta(days=days):
+        answered = max(card.at, card.outcome_at or card.at)  # a client's clock may be wrong by years
+        if days and now - answered < timedelta(days=days):
             return True
     if repeat.at_most_per_patient_year is None:
         return False
@@ -178,15 +182,21 @@ def _is_in_state(state: State, facts: Facts, now: datetime) -> bool:
         latest = fact.end or fact.start
         if since is None or latest is None or latest >= since:
             return True
-    for code, means in state.observations.items():
-        results = [one for one in facts.measurements.get(code, ()) if one.end is not None and one.end <= now]
-        if not results:
-            continue
-        newest = max(results, key=lambda one: one.end or now)
-        in_time = since is None or (newest.end is not None and newest.end >= since)
-        if in_time and newest.status not in _NEVER_HAPPENED and any(token in means for token in newest.coded):
-            return True
-    return False
+    return any(
+        any(token in means for one in _latest_told(facts.measurements.get(code, ()), now, since) for token in one.coded)
+        for code, means in state.observations.items()
+    )
+
+
+def _latest_told(results: Sequence[Measurement], now: datetime, since: datetime | None) -> list[Measurement]:
+    """What is said last of a state, by all results that may be the last; one without a date may always be."""
+    told = [one for one in results if one.status not in _NEVER_HAPPENED and one.reason not in _NOT_THE_PATIENTS]
+    undated = [one for one in told if one.start is None]
+    dated = [one for one in told if one.start is not None and one.start <= now + _ANY_ZONE]
+    last = max((one.start for one in dated if one.start is not None), default=now)
+    return undated + [
+        one for one in dated if one.end is not None and one.end >= last and (since is None or one.end >= since)
+    ]
 
 
 def _found(rule: NoRecent, facts: Facts, feature_set: FeatureSet) -> list[Measurement]:
@@ -203,10 +213,7 @@ def _found(rule: NoRecent, facts: Facts, feature_set: FeatureSet) -> list[Measur
 def _measured_since(service: Service, rule: NoRecent, facts: Facts, feature_set: FeatureSet, now: datetime) -> bool:
     months = absence_window_months(service, facts, feature_set, now)
     since = now - timedelta(days=months * _DAYS_A_MONTH)
-    return any(
-        one.end is not None and one.end >= since and one.reason not in _SUBJECT
-        for one in _found(rule, facts, feature_set)
-    )
+    return any(one.end is not None and one.end >= since for one in _found(rule, facts, feature_set))
 
 
 def _is_fasting(rule: Rule, features: Mapping[str, Feature], feature_set: FeatureSet) -> bool:

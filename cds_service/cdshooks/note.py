@@ -1,5 +1,6 @@
 """What one hook call tells the log: typed fields, a pseudonym, reasons; no text from the chart."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,10 @@ from cds_service.model.predict import Prediction
 from cds_service.model.runtime import Model
 
 __all__ = ["Note"]
+
+_ANNOTATION = re.compile(r"\{[^{}]*\}")
+"""What UCUM lets anybody write into a unit, and what therefore never leaves the chart (SEC-080)."""
+_UNIT_LENGTH = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,8 @@ class Note:
             if feature.reason is not None:
                 missing[spec.name] = feature.reason
             elif feature.reported is not None and "unit_from_text" not in feature.flags:
-                reported[spec.name] = Reported(*feature.reported)
+                value, unit = feature.reported
+                reported[spec.name] = Reported(value, _ANNOTATION.sub("", unit)[:_UNIT_LENGTH] or "1")
         fields |= {
             "model": self.model.name,
             "version": self.model.version,

@@ -6,7 +6,9 @@ making: incomplete, when a page is left unread. Completing missing keys from ``f
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 from urllib.parse import parse_qsl
 
@@ -19,6 +21,7 @@ from cds_service.clinical import fhir_shapes
 from cds_service.clinical.facts import Facts
 from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
 from cds_service.clinical.fhir_shapes import KeyContent, decode_key
+from cds_service.clinical.times import TimeFault, interval_of
 from cds_service.errors import Fault, PatientMismatch, TooLarge, WireError
 
 __all__ = ["MAX_RESOURCES", "KeyState", "Prefetch", "features_by_key", "proves_absence", "read_prefetch"]
@@ -35,6 +38,8 @@ _UNANSWERED: Mapping[KeyState, str] = {
     "incomplete": "key_incomplete",
 }
 _ABSENT = KeyContent()
+_A_DAY = timedelta(days=1)
+"""By how much two dates may seem out of order: one may be a whole day, the other a time in it."""
 
 
 class Prefetch(Struct, frozen=True):
@@ -120,14 +125,17 @@ def _judge(key: PrefetchKey, content: KeyContent, patient: str) -> tuple[KeyCont
             )
     if key.is_search and content.entries and not _of_type(key, content):
         return _ABSENT, "failed"  # what another FHIR version calls it is no answer to our question (CH-076, CH-109)
-    if content.has_next or (content.total is not None and content.total > content.entries > 0):
-        return content, "incomplete"
+    if content.has_next or (content.total is not None and content.total > content.entries):
+        return content, "incomplete"  # a total without its entries too: a count is no answer to what they say
     return content, "sent" if content.entries else "none"
 
 
 def _of_type(key: PrefetchKey, content: KeyContent) -> int:
     """How many entries are of the type that the query asks for, readable or not."""
     wanted = getattr(fhir_shapes, key.resource_type, fhir_shapes.Invalid)
+    kinds = [type(resource) for _, resource in content.resources]
+    if kinds.count(wanted) == len(kinds):
+        return len(kinds)
     return sum(
         isinstance(resource, wanted)
         or (isinstance(resource, fhir_shapes.Invalid) and resource.resource_type in ("", key.resource_type))
@@ -150,15 +158,31 @@ def proves_absence(key: PrefetchKey, prefetch: Prefetch, facts: Facts, *, back_t
         return False
     if state == "none":
         return True
-    parameters = dict(parse_qsl(key.query.partition("?")[2]))
-    newest_first = parameters.get("_sort", "").split(",")[0] in ("-date", "-recorded-date", "-authoredon")
+    parameters = _parameters(key.query)
+    count = parameters.get("_count")
+    if state == "sent" and (count is None or content.entries < int(count)):
+        return True
+    if state not in ("sent", "incomplete") or back_to is None or parameters.get("_sort", "").split(",")[0] != "-date":
+        return False
     oldest = facts.oldest.get(key.name)
-    reaches_back = newest_first and back_to is not None and oldest is not None and oldest < back_to
-    if state == "sent":
-        count = parameters.get("_count")
-        fewer_than_asked = count is None or content.entries < int(count)
-        return fewer_than_asked or reaches_back
-    return state == "incomplete" and reaches_back
+    return oldest is not None and oldest < back_to and _is_newest_first(content)
+
+
+@lru_cache(maxsize=256)
+def _parameters(query: str) -> Mapping[str, str]:
+    return dict(parse_qsl(query.partition("?")[2]))
+
+
+def _is_newest_first(content: KeyContent) -> bool:
+    """Whether a page is sorted as it was asked: a server may pass over ``_sort``, and then its page proves nothing."""
+    starts: list[datetime] = []
+    for _, resource in content.resources:
+        text = resource.effective_date_time if isinstance(resource, fhir_shapes.Observation) else None
+        try:
+            starts.append(interval_of(text or "").start)
+        except TimeFault:
+            return False
+    return all(later >= earlier - _A_DAY for later, earlier in pairwise(starts))
 
 
 def features_by_key(service: Service, features: FeatureSet) -> Mapping[str, tuple[str, ...]]:

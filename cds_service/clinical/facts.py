@@ -147,8 +147,9 @@ class _Subject:
         self._exact = {f"Patient/{patient}"} | ({f"{base}/Patient/{patient}"} if base else set())
         self._base = base
         for full_url, resource in resources:
-            is_patient = isinstance(resource, fhir.Patient) and resource.id == patient
-            if is_patient and full_url is not None and full_url.startswith("urn:uuid:"):
+            if type(resource) is not fhir.Patient or resource.id != patient:
+                continue
+            if full_url is not None and full_url.startswith("urn:uuid:"):
                 self._exact.add(full_url)
 
     def reason(self, reference: fhir.Reference | None) -> str | None:
@@ -295,6 +296,10 @@ class _Reader:
 
     def _observation(self, resource: fhir.Observation) -> None:
         parts = self._parts(resource)
+        if not parts and resource.id not in self._copies:  # most of a large chart
+            if resource.id is not None:
+                self._copies[resource.id] = [(resource, _UNDATED)]
+            return
         copies = self._copies.setdefault(resource.id, []) if resource.id is not None else []
         dated = self._dated(resource, is_first=not copies) if parts else _UNDATED
         if not copies:
@@ -408,10 +413,14 @@ class _Reader:
             return
         if codes_of(resource.verification_status) & _UNCONFIRMED:
             return
+        codes = tokens_of(resource.code)
+        if not codes:  # a problem in words alone may be any problem (ADR 3)
+            self._put_aside(f"Condition/{resource.id}", "code_not_listed", proves_nothing=True)
+            return
         clinical = codes_of(resource.clinical_status)
         start, end = self._edge(resource.onset_date_time), self._edge(resource.abatement_date_time)
         active = bool(clinical & _ACTIVE) if clinical else resource.abatement_date_time is None
-        self._conditions.append(ConditionFact(tokens_of(resource.code), f"Condition/{resource.id}", active, start, end))
+        self._conditions.append(ConditionFact(codes, f"Condition/{resource.id}", active, start, end))
 
     def _edge(self, text: str | None) -> datetime | None:
         if text is None:
