@@ -65,6 +65,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self.body_bytes = 0
         self.head_bytes = 0
         self.once: set[bytes] = set()
+        self.host: bytes | None = None
+        self.fields_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -101,6 +103,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.phase != _HEAD:  # a pipelined request begins while another is answered
             self._begin_head()
         self.once.clear()
+        self.host = None
+        self.fields_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -115,21 +119,24 @@ class LimitedProtocol(HttpToolsProtocol):
             if name in self.once:
                 raise _BadHeadError
             self.once.add(name)
-            if name == b"transfer-encoding" and value.lower() != b"chunked":
+            if name == b"host":
+                self.host = value
+            elif name == b"transfer-encoding" and value.lower() != b"chunked":
                 raise _BadHeadError
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
+        self.fields_bytes += len(name) + len(value) + 4
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        headers = self.headers
         limits = self.limits
         if (
-            len(headers) > limits.head_fields
-            or len(self.url) + sum(len(name) + len(value) + 4 for name, value in headers) > limits.head_bytes
-            or {b"content-length", b"transfer-encoding"} <= self.once
-            or not _TARGET.fullmatch(self.url)
-            or not self._has_good_host(headers)
+            len(self.headers) > limits.head_fields
+            or len(self.url) + self.fields_bytes > limits.head_bytes
+            or (b"content-length" in self.once and b"transfer-encoding" in self.once)
+            or _TARGET.fullmatch(self.url) is None
+            or (self.host is None and self.parser.get_http_version() != "1.0")
+            or (self.host is not None and _HOST.fullmatch(self.host) is None)
         ):
             raise _BadHeadError
         self.phase = _BODY
@@ -181,11 +188,6 @@ class LimitedProtocol(HttpToolsProtocol):
         self.phase = _HEAD
         self.since = self.loop.time()
         self.head_bytes = 0
-
-    def _has_good_host(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        if b"host" not in self.once:
-            return bool(self.parser.get_http_version() == "1.0")
-        return any(name == b"host" and _HOST.fullmatch(value) for name, value in headers)
 
     def _refuse_head(self) -> None:
         """Answer 400 and close; only close when another request of the connection is still being answered."""
