@@ -69,7 +69,7 @@ class Reported(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
 
 class OverrideReasonCode(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
-    """One of the reasons that the service offered; ``other`` without a system stands for any that it did not."""
+    """One of the reasons that the service offered; ``other-…``, a hash without a system, for any that it did not."""
 
     code: ReasonCode
     system: CodeSystem | None = None

@@ -22,8 +22,8 @@ from cds_service.events.schema import (
     decode,
 )
 from cds_service.events.store import open_store
-from cds_service.events.told import card_feedback
 from cds_service.events.writer import BATCH_ROWS
+from tests.events.feedback_items import card_feedback
 
 GOLDEN = [decode(line) for line in (Path(__file__).parent / "golden_events.jsonl").read_bytes().splitlines()]
 MADE, WITHHELD, RULE = GOLDEN[0], GOLDEN[1], GOLDEN[3]
@@ -59,8 +59,8 @@ def said(
     at = NOW + timedelta(minutes=minutes)
     suggestions = [card(number + 5000)] if outcome == "accepted" else []
     return card_feedback(
-        tenant=tenant, client="ehr-a", service=SERVICE, known=None, card=card(number), outcome=outcome, outcome_at=at,
-        received_at=at if received is None else NOW + timedelta(minutes=received), suggestions=suggestions, **fields,
+        tenant=tenant, service=SERVICE, card=card(number), outcome=outcome, at=at,
+        received=at if received is None else NOW + timedelta(minutes=received), suggestions=suggestions,
     )  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from cds_service.events.feedback_counts import Acceptance, Key, count_acceptance, read_acceptance
 from cds_service.events.ids import new_id
 from cds_service.events.schema import decode
-from cds_service.events.store import CardKnown, open_store
-from cds_service.events.told import OTHER_REASON, card_feedback, comment_length
+from cds_service.events.store import open_store
+from tests.events.feedback_items import card_feedback
 
 GOLDEN = [decode(line) for line in (Path(__file__).parent / "golden_events.jsonl").read_bytes().splitlines()]
 MADE, WITHHELD, RULE = GOLDEN[0], GOLDEN[2], GOLDEN[3]
@@ -33,14 +33,13 @@ def made(number: int, template=MADE, **fields):
 
 
 def said(
-    number: int, outcome: str, *, minutes: float, received: float | None = None, suggestion: int | None = None, **fields
-):
-    fields = {"tenant": "hospital-a", "client": "ehr-a", "service": SERVICE, "known": None} | fields
-    at = NOW + timedelta(minutes=minutes)
+    number: int, outcome: str, *, minutes: float, received: float | None = None, suggestion: int | None = None, tenant="hospital-a",
+    service=SERVICE,
+):  # fmt: skip
     return card_feedback(
-        card=uuid(1, number), outcome=outcome, outcome_at=at,
-        received_at=NOW + timedelta(minutes=minutes + 1 if received is None else received),
-        suggestions=[uuid(2, number if suggestion is None else suggestion)] if outcome == "accepted" else [], **fields,
+        tenant=tenant, service=service, card=uuid(1, number), outcome=outcome, at=NOW + timedelta(minutes=minutes),
+        received=NOW + timedelta(minutes=minutes + 1 if received is None else received),
+        suggestions=[uuid(2, number if suggestion is None else suggestion)] if outcome == "accepted" else [],
     )  # fmt: skip
 
 
@@ -125,44 +124,3 @@ def test_the_database_counts_like_the_pure_function_and_order_says_nothing(tmp_p
     counted = read_acceptance(store)
     store.close()
     assert counted == count_acceptance(unique) == count_acceptance(shuffled)
-
-
-# an item becomes an event
-
-
-KNOWN = CardKnown(NOW, frozenset({uuid(2, 1)}))
-SYSTEM = "https://cds.example.org/override-reasons"
-
-
-@pytest.mark.ch("CH-255", "CH-261")
-@pytest.mark.fault("F42", "F44")
-@pytest.mark.parametrize(
-    ("fields", "found"),
-    [
-        pytest.param({"known": KNOWN}, {"matched": True, "flags": ()}, id="a card of ours"),
-        pytest.param({}, {"matched": False, "flags": ()}, id="an unknown card is kept as unmatched"),
-        pytest.param({"known": KNOWN, "outcome": "accepted", "suggestion": 3}, {"matched": False, "flags": ("foreign_suggestion",)},
-                     id="a suggestion that is not of this card"),
-        pytest.param({"reason": (SYSTEM, "a"), "offered": {(SYSTEM, "a")}}, {"reason.code": "a", "reason.system": SYSTEM, "flags": ()},
-                     id="an offered reason"),
-        pytest.param({"reason": (SYSTEM, "Yamada Hanako"), "offered": {(SYSTEM, "a")}}, {"reason": OTHER_REASON, "flags": ("unknown_reason",)},
-                     id="a code from outside is kept as other"),
-        pytest.param({"reason": (None, "a"), "offered": {(SYSTEM, "a")}}, {"reason": OTHER_REASON}, id="the system is part of the code"),
-        pytest.param({}, {"reason": None}, id="no reason is none, not an empty text"),
-        pytest.param({"comment": comment_length("x" * 20)}, {"had_comment": True, "comment_length": "short"}, id="a short comment"),
-        pytest.param({"comment": comment_length("x" * 21)}, {"comment_length": "medium"}, id="a medium one"),
-        pytest.param({"comment": comment_length("x" * 201)}, {"comment_length": "long"}, id="a long one"),
-        pytest.param({"comment": comment_length("")}, {"had_comment": False, "comment_length": "none"}, id="none"),
-        pytest.param({"minutes": 5, "received": 0}, {"flags": ()}, id="five minutes ahead are usual"),
-        pytest.param({"minutes": 5.01, "received": 0}, {"flags": ("clock_ahead",)}, id="B-086: ahead, the time of receipt is there too"),
-        pytest.param({"flags": ["date_only", "bare_feedback"]}, {"flags": ("bare_feedback", "date_only")}, id="flags of the reader"),
-    ],
-)  # fmt: skip
-def test_an_item_becomes_an_event(fields, found):
-    fields = {"minutes": 5, "outcome": "overridden"} | fields
-    event = said(1, **fields)
-    for path, value in found.items():
-        told = event
-        for part in path.split("."):
-            told = getattr(told, part)
-        assert told == value, path

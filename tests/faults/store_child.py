@@ -11,20 +11,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cds_service.events import faults
+from cds_service.events.ids import feedback_id
+from cds_service.events.schema import CardAccepted, CardOverridden
 from cds_service.events.store import EventStore, open_store
-from cds_service.events.told import card_feedback
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 
 
-def feedback(number: int, outcome: str):
+def feedback(number: int, outcome: str) -> CardAccepted | CardOverridden:
     """The item that a number stands for: the same for every attempt, as a client repeats it after a lost answer."""
     at = START + timedelta(seconds=number)
-    return card_feedback(
-        tenant="hospital-a", client="ehr-a", service="case-labs", known=None, card=f"0f6d1a7c-1111-4a51-9d2e-{number:012d}",
-        outcome=outcome, outcome_at=at, received_at=at,
-        suggestions=[f"0f6d1a7c-2222-4a51-9d2e-{number:012d}"] if outcome == "accepted" else [],
-    )  # fmt: skip
+    card = f"0f6d1a7c-1111-4a51-9d2e-{number:012d}"
+    suggestions = (card.replace("1111", "2222"),) if outcome == "accepted" else ()
+    fields = {
+        "id": feedback_id(tenant="hospital-a", service="case-labs", card=card, outcome=outcome, outcome_at=at, suggestions=suggestions),
+        "at": datetime.now(UTC), "tenant": "hospital-a", "client": "ehr-a", "service": "case-labs", "card": card, "outcome_at": at,
+        "matched": False,
+    }  # fmt: skip
+    return CardAccepted(**fields, suggestions=suggestions) if suggestions else CardOverridden(**fields)
 
 
 async def keep(store: EventStore, line: bytes) -> None:
