@@ -63,8 +63,7 @@ def train(
     frozen = read_recipe(recipes / model / f"{recipe}.toml")
     if frozen.model != model:
         raise SettingsError(Fault(f"{recipes}/{model}/{recipe}.toml: model", f"is {frozen.model}", f"Write {model}"))
-    declaration = (recipes / model / "features.toml").read_bytes()
-    features = read_feature_set(tomllib.loads(declaration.decode()))
+    declaration, features = _read_features(recipes / model / "features.toml")
     cohort = read_nhanes(data, frozen.data.training, features, name=frozen.data.name)
     say(f"data: {cohort.name}, {len(cohort)} eligible of {cohort.read} rows")
     inputs = tuple(spec.name for spec in features.inputs)
@@ -122,6 +121,19 @@ def train(
     _check_export(folder, of_torch=student, table=table, calibration=calibration)
     say(f"candidate: {folder} ({len(contents['model.onnx'])} bytes of ONNX, made on {platform.machine()})")
     return folder
+
+
+def _read_features(path: Path) -> tuple[bytes, FeatureSet]:
+    """Read the declaration, and keep its bytes for the bundle."""
+    try:
+        declaration = path.read_bytes()
+        return declaration, read_feature_set(tomllib.loads(declaration.decode()))
+    except OSError as fault:
+        raise SettingsError(Fault(str(path), f"can't be read ({fault.strerror})", "Declare the features")) from None
+    except ValueError as fault:  # of TOML, of UTF-8, or of the declaration: each says where
+        raise SettingsError(
+            Fault(str(path), str(fault), "Mend the declaration; see docs/reference/features.md")
+        ) from None
 
 
 def _table(cohort: Cohort, features: FeatureSet, recipe: Recipe) -> Table:

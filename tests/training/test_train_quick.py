@@ -167,6 +167,24 @@ def test_a_wrong_recipe_is_refused_in_words(tmp_path, before, after, message):
         )
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(None, "can't be read", id="no declaration"),
+        pytest.param("[[feature]", "features.toml", id="not TOML"),
+        pytest.param('[[feature]]\nname = "a"\nsurprise = 1', "unknown key", id="an unknown key"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_in_words(tmp_path, text, message):
+    recipes = recipes_in(tmp_path)
+    if text is None:
+        (recipes / "dysglycaemia" / "features.toml").unlink()
+    else:
+        (recipes / "dysglycaemia" / "features.toml").write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        train("dysglycaemia", data=DATA, recipes=recipes, state=tmp_path, say=lambda _: None)
+
+
 def test_a_recipe_that_is_not_there(tmp_path):
     with pytest.raises(SettingsError, match="can't be read"):
         train("dysglycaemia", "nothing", data=DATA, recipes=recipes_in(tmp_path), state=tmp_path)
