@@ -35,6 +35,8 @@ _NETWORK_FILE_SYSTEMS: Final = {
     0x65735546: "FUSE",
 }
 """``statfs`` magic numbers (linux/magic.h): SQLite's journal needs shared memory and honest locks (F16)."""
+_OVERLAY: Final = 0x794C7630
+"""A container's own layer: safe for SQLite, and gone with the container."""
 
 
 class Lock:
@@ -118,7 +120,10 @@ def _prepare_folder(path: Path) -> None:
                 "Run chmod 700 on it",
             )
         )
-    name = _NETWORK_FILE_SYSTEMS.get(_file_system(folder))
+    file_system = _file_system(folder)
+    if file_system == _OVERLAY:
+        _warn("store_on_overlay", folder, 0)
+    name = _NETWORK_FILE_SYSTEMS.get(file_system)
     if name is not None:
         raise SettingsError(
             Fault(str(folder), f"the event store lies on a network file system ({name})", "Put state on a local disk")

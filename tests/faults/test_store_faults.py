@@ -616,3 +616,14 @@ def test_a_network_file_system_is_refused(path, monkeypatch):
     monkeypatch.setattr(opening, "_file_system", lambda _folder: 0x6969)
     with pytest.raises(SettingsError, match="NFS"):
         open_store(path)
+
+
+@pytest.mark.fault("F16")
+def test_a_container_s_own_layer_is_said_loudly(path, monkeypatch):
+    monkeypatch.setattr(opening, "_file_system", lambda _folder: 0x794C7630)
+    assert warnings_of(path) == (0, ["store_on_overlay"])
+
+
+@pytest.mark.fault("F16")
+def test_the_kind_of_file_system_is_really_asked(small_disk):
+    assert opening._file_system(small_disk) == 0x01021994, "tmpfs"
