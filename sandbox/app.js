@@ -16,8 +16,27 @@ const memory = {
   write: (name, value) => { try { localStorage.setItem(`sandbox.${name}`, value); } catch { /* a browser that keeps nothing */ } },
 };
 
-const options = { viewer: "clinician", nullForEmpty: false, withEncounter: true, leaveOut: new Set(), developerOpen: memory.read("developer") === "open" };
-const state = { patients: null, peopleFailed: false, patientId: null, chart: null, chartFailed: false, answers: null, asking: false, callFailed: false, hookInstance: null, feedback: [] };
+/* How this EHR asks; the developer's view changes it. */
+const options = {
+  viewer: "clinician",
+  nullForEmpty: false,
+  withEncounter: true,
+  leaveOut: new Set(),
+  developerOpen: memory.read("developer") === "open",
+};
+/* What is on the screen. null: not known yet. */
+const state = {
+  patients: null,
+  peopleFailed: false,
+  patientId: null,
+  chart: null,
+  chartFailed: false,
+  answers: null,
+  asking: false,
+  callFailed: false,
+  hookInstance: null,
+  feedback: [],
+};
 let opening = new AbortController();
 
 const at = (id) => document.getElementById(id);
@@ -43,7 +62,11 @@ function draw() {
 
 function drawTools() {
   fill(at("viewer"), ["clinician", "patient"].map((name) => h("option", { value: name, selected: name === options.viewer }, t(`viewer_${name}`))));
-  fill(at("language"), Object.entries(LANGUAGES).map(([code, name]) => h("button", { type: "button", lang: code, "aria-pressed": String(code === language()), onclick: () => changeLanguage(code) }, name)));
+  const choice = ([code, name]) => {
+    const isSpoken = String(code === language());
+    return h("button", { type: "button", lang: code, "aria-pressed": isSpoken, onclick: () => changeLanguage(code) }, name);
+  };
+  fill(at("language"), Object.entries(LANGUAGES).map(choice));
 }
 
 function drawTheChart() {
@@ -119,8 +142,8 @@ async function askOne(service, context, hookInstance, signal) {
   const request = patientView({ hookInstance, context, prefetch });
   const spoken = language();
   const answer = await call(service, request, spoken, signal);
-  const { patientId } = context;
-  const cards = Array.isArray(answer.body?.cards) ? answer.body.cards.map((card) => ({ card, patientId, service: service.id, language: spoken })) : [];
+  const entry = (card) => ({ card, patientId: context.patientId, service: service.id, language: spoken });
+  const cards = Array.isArray(answer.body?.cards) ? answer.body.cards.map(entry) : [];
   return { service, request, report, prefetchMs, cards, ...answer };
 }
 

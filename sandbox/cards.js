@@ -46,7 +46,8 @@ function content(entry, act, redraw, root) {
   const summary = h("h3.summary", {}, typeset(shown.summary ?? ""));
   const detail = shown.detail ? h("div.detail", {}, renderMarkdown(shown.detail)) : null;
   if (outcome) return [top, summary, outcomeOf(entry, act, redraw), entry.reopened ? detail : null];
-  return [top, summary, problem(entry), answers(entry, act, redraw, root), entry.choosing ? reasons(entry, act, redraw, root) : null, detail, links(entry)];
+  const choices = entry.choosing ? reasons(entry, act, redraw, root) : null;
+  return [top, summary, problem(entry), answers(entry, act, redraw, root), choices, detail, links(entry)];
 }
 
 function icon(indicator) {
@@ -75,7 +76,7 @@ function answers(entry, act, redraw, root) {
   const all = entry.card.suggestions ?? [];
   const suggestions = all.map((suggestion) => h("span.suggestion", {},
     h("button.primary", { type: "button", disabled: entry.busy, onclick: () => act.accept(entry, suggestion) }, suggestion.label),
-    suggestion.isRecommended && all.length > 1 ? h("span.badge", { lang: language() }, t("card_rules")) : null));
+    suggestion.isRecommended && all.length > 1 ? h("span.badge", { lang: language() }, t("recommended")) : null));
   return h("div.answers", {}, suggestions, entry.card.uuid ? dismissal(entry, redraw, root) : null);
 }
 
@@ -113,7 +114,8 @@ function reasons(entry, act, redraw, root) {
     redraw();
     root.querySelector(".dismiss").focus();
   };
-  const choice = (label, reason, isQuiet) => h(isQuiet ? "button.reason.quiet" : "button.reason", { type: "button", onclick: () => act.dismiss(entry, reason) }, label);
+  const choice = (label, reason, kind = "button.reason") =>
+    h(kind, { type: "button", onclick: () => act.dismiss(entry, reason) }, label);
   return h("div.reasons", {
     role: "group",
     "aria-label": t("dismiss_why"),
@@ -129,21 +131,29 @@ function reasons(entry, act, redraw, root) {
   },
   h("p.reasons-title", { lang: language() }, t("dismiss_why")),
   (entry.card.overrideReasons ?? []).map((reason) => choice(reason.display ?? reason.code, reason)),
-  h("div.reasons-end", { lang: language() }, choice(t("dismiss_no_reason"), null, true), h("button.quiet", { type: "button", onclick: close }, t("cancel"))));
+  h("div.reasons-end", { lang: language() },
+    choice(t("dismiss_no_reason"), null, "button.reason.quiet"),
+    h("button.quiet", { type: "button", onclick: close }, t("cancel"))));
 }
 
 function outcomeOf(entry, act, redraw) {
   const { outcome, feedback } = entry;
   const lines = outcome.kind === "accepted"
     ? [h("strong", {}, t("accepted")), " ", t(outcome.ordered ? "accepted_order" : "accepted_plain")]
-    : [h("strong", {}, t("dismissed")), " ", outcome.reason ? t("dismissed_reason", { reason: outcome.reason.display ?? outcome.reason.code }) : t("dismissed_none")];
-  const stored = feedback && h(feedback.status === 200 ? "span.stored" : "span.stored.problem", {}, feedback.status === 200 ? t("feedback_stored") : t("feedback_failed", { status: feedback.status }));
+    : [h("strong", {}, t("dismissed")), " ", reasonOf(outcome)];
+  const stored = feedback && (feedback.status === 200
+    ? h("span.stored", {}, t("feedback_stored"))
+    : h("span.stored.problem", {}, t("feedback_failed", { status: feedback.status })));
   const again = h("button.link", { type: "button", onclick: () => {
     entry.reopened = !entry.reopened;
     redraw();
   } }, t(entry.reopened ? "hide_card" : "show_card"));
   const orders = outcome.ordered ? h("button.link", { type: "button", onclick: act.showOrders }, t("show_order")) : null;
   return h("div.outcome", { lang: language(), "data-outcome": outcome.kind }, h("p", {}, lines), stored, h("p.outcome-links", {}, orders, again));
+}
+
+function reasonOf({ reason }) {
+  return reason ? t("dismissed_reason", { reason: reason.display ?? reason.code }) : t("dismissed_none");
 }
 
 function empty(title, ...more) {
@@ -163,10 +173,15 @@ function noCard(answer) {
 
 function refused(answer) {
   const known = has(`error_${answer.status}`) ? t(`error_${answer.status}`) : t("error_other");
-  const issues = Array.isArray(answer.body?.issue) ? answer.body.issue : [];
+  const issues = Array.isArray(answer.body?.issue) ? answer.body.issue.map(issueLine) : [];
   announce(t("error_title", { status: answer.status }));
   return h("div.no-card.refused", { role: "alert" },
     h("h3", {}, t("error_title", { status: answer.status })), h("p", {}, known),
-    issues.length ? h("ul.issues", {}, issues.map((issue) => h("li", {}, h("span", {}, issue.details?.text ?? issue.code), issue.diagnostics ? h("span.issue-do", {}, issue.diagnostics) : null))) : null,
+    issues.length ? h("ul.issues", {}, issues) : null,
     h("p.reason-code", {}, t("error_as_in_ehr")));
+}
+
+function issueLine(issue) {
+  const todo = issue.diagnostics ? h("span.issue-do", {}, issue.diagnostics) : null;
+  return h("li", {}, h("span", {}, issue.details?.text ?? issue.code), todo);
 }

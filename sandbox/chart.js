@@ -32,8 +32,16 @@ export function drawChart(root, who, { chart, person, loading, failed }) {
   fill(who, loading || failed || chart ? toList : null, chart ? banner(chart.patient, person) : null);
   if (failed) fill(root, notice(t("chart_failed"), t("chart_failed_do")));
   else if (loading) fill(root, h("p.waiting", {}, t("loading_chart")));
-  else if (!chart) fill(root, notice(t("choose_title"), t("choose_body"), h("ol.steps", {}, ["step_open", "step_answer", "step_look"].map((key) => h("li", {}, t(key))))));
-  else fill(root, cue(chart, person), values(chart), h("div.lists", {}, orders(chart), problems(chart), medications(chart), visits(chart)), shifted(person));
+  else if (!chart) fill(root, welcome());
+  else {
+    const lists = h("div.lists", {}, orders(chart), problems(chart), medications(chart), visits(chart));
+    fill(root, cue(chart, person), values(chart), lists, shifted(person));
+  }
+}
+
+function welcome() {
+  const steps = ["step_open", "step_answer", "step_look"].map((key) => h("li", {}, t(key)));
+  return notice(t("choose_title"), t("choose_body"), h("ol.steps", {}, steps));
 }
 
 function notice(title, body, ...more) {

@@ -18,8 +18,11 @@ export function developerView(root, options, { sendAgain, remember }) {
   function draw(state = {}) {
     Object.assign(view.state, state);
     const answer = chosen(view);
+    const names = { role: "tabpanel", id: "tab-panel", "aria-labelledby": `tab-${view.tab}`, tabindex: "0" };
     root.classList.toggle("is-open", view.open);
-    fill(root, bar(view, answer, toggle), view.open ? [tabs(view, select), h("div.tab-panel", { role: "tabpanel", id: "tab-panel", "aria-labelledby": `tab-${view.tab}`, tabindex: "0" }, panel(view, answer, options, { draw, sendAgain }))] : null);
+    fill(root, bar(view, answer, toggle), view.open
+      ? [tabs(view, select, draw), h("div.tab-panel", names, panel(view, answer, options, sendAgain))]
+      : null);
   }
   function toggle() {
     view.open = !view.open;
@@ -41,14 +44,22 @@ function chosen({ state, service }) {
 
 function bar({ open }, answer, toggle) {
   const line = answer
-    ? [h("code", {}, `POST /cds-services/${answer.service.id}`), h("span.status", { "data-ok": String(answer.status === 200) }, String(answer.status || "–")),
-      h("span", {}, milliseconds(answer.ms)), h("span", {}, answer.cards.length === 1 ? t("cards_1") : answer.cards.length ? t("cards_n", { n: answer.cards.length }) : t("cards_0"))]
+    ? [h("code", {}, `POST /cds-services/${answer.service.id}`), statusOf(answer), h("span", {}, milliseconds(answer.ms)),
+      h("span", {}, countOf(answer.cards))]
     : [h("span.idle", {}, t("idle_call"))];
   return h("header.developer-bar", {}, h("button.developer-toggle", { type: "button", "aria-expanded": String(open), onclick: toggle },
     h("span.caret", { "aria-hidden": "true" }), t("developer_view")), h("p.developer-line", {}, line));
 }
 
-function tabs(view, select) {
+function statusOf({ status }) {
+  return h("span.status", { "data-ok": String(status === 200) }, String(status || "–"));
+}
+
+function countOf({ length }) {
+  return length ? (length === 1 ? t("cards_1") : t("cards_n", { n: length })) : t("cards_0");
+}
+
+function tabs(view, select, draw) {
   const move = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
@@ -63,33 +74,41 @@ function tabs(view, select) {
     "aria-controls": "tab-panel",
     tabindex: tab === view.tab ? "0" : "-1",
     onclick: () => select(tab),
-  }, t(`tab_${tab}`))), h("span.tabs-end", {}, services(view), PLACES.map(([path, key]) => h("a", { href: path, target: "_blank", rel: "noopener" }, t(key)))));
+  }, t(`tab_${tab}`))), h("span.tabs-end", {}, services(view, draw), places()));
 }
 
-function services(view) {
+function places() {
+  return PLACES.map(([path, key]) => h("a", { href: path, target: "_blank", rel: "noopener" }, t(key)));
+}
+
+function services(view, draw) {
   const answers = view.state.answers ?? [];
   if (answers.length < 2) return null;
   return h("select.service-choice", { onchange: (event) => {
     view.service = event.target.value;
-  } }, answers.map(({ service }) => h("option", { value: service.id }, service.id)));
+    draw();
+  } }, answers.map(({ service }) => h("option", { value: service.id, selected: service.id === view.service }, service.id)));
 }
 
-function panel(view, answer, options, act) {
+function panel(view, answer, options, sendAgain) {
   if (view.tab === "log") return log();
   if (view.tab === "feedback") return feedback(view.state.feedback);
   if (!answer) return h("p.none", {}, t("idle_call"));
-  return { call: callPanel, request: requestPanel, response: responsePanel, why: whyPanel }[view.tab](answer, options, act);
+  return { call: callPanel, request: requestPanel, response: responsePanel, why: whyPanel }[view.tab](answer, options, sendAgain);
 }
 
-function callPanel(answer, options, { sendAgain, draw }) {
-  const check = (label, isOn, set) => h("label.check", {}, h("input", { type: "checkbox", checked: isOn, onchange: (event) => set(event.target.checked) }), label);
+function check(label, isOn, set, names = {}) {
+  return h("label.check", names, h("input", { type: "checkbox", checked: isOn, onchange: (event) => set(event.target.checked) }), label);
+}
+
+function callPanel(answer, options, sendAgain) {
   return h("div.call", {},
     h("div.call-options", {}, h("h3", {}, t("call_options")),
       check(t("option_null"), options.nullForEmpty, (isOn) => { options.nullForEmpty = isOn; }),
       check(t("option_encounter"), options.withEncounter, (isOn) => { options.withEncounter = isOn; }),
       h("button.secondary", { type: "button", onclick: sendAgain }, t("send_again")),
       h("h3", {}, t("timings")), timings(answer)),
-    h("div.call-prefetch", {}, h("h3", {}, t("prefetch")), prefetchTable(answer, options, draw)));
+    h("div.call-prefetch", {}, h("h3", {}, t("prefetch")), prefetchTable(answer, options)));
 }
 
 function timings({ prefetchMs, ms, event, bytes }) {
@@ -103,11 +122,12 @@ function timings({ prefetchMs, ms, event, bytes }) {
 }
 
 function prefetchTable({ report }, options) {
-  const set = (key) => (event) => options.leaveOut[event.target.checked ? "delete" : "add"](key);
+  const choice = ({ key }) => check(h("code", {}, key), !options.leaveOut.has(key),
+    (isSent) => options.leaveOut[isSent ? "delete" : "add"](key), { title: t("option_leave_out") });
   return h("div.table-scroll", {}, h("table.prefetch", {},
     h("thead", {}, h("tr", {}, ["key", "state", "query"].map((key) => h("th", { scope: "col" }, t(key))))),
     h("tbody", {}, report.map((line) => h("tr", {},
-      h("td", {}, h("label.check", { title: t("option_leave_out") }, h("input", { type: "checkbox", checked: !options.leaveOut.has(line.key), onchange: set(line.key) }), h("code", {}, line.key))),
+      h("td", {}, choice(line)),
       h("td.state", { "data-state": line.state }, sentAs(line), line.ms ? h("span.ms", {}, milliseconds(line.ms)) : null),
       h("td", {}, h("code.query", {}, line.query)))))));
 }
@@ -132,7 +152,7 @@ function whyPanel({ event }) {
 function feedback(items) {
   if (!items.length) return h("p.none", {}, t("feedback_none"));
   return items.toReversed().map((item) => h("div.exchange", {},
-    h("p.exchange-head", {}, h("code", {}, `POST ${item.path}`), h("span.status", { "data-ok": String(item.status === 200) }, String(item.status || "–")), milliseconds(item.ms)),
+    h("p.exchange-head", {}, h("code", {}, `POST ${item.path}`), statusOf(item), milliseconds(item.ms)),
     jsonTree(item.request, FEEDBACK_DEPTH), jsonTree(item.body)));
 }
 
@@ -151,5 +171,6 @@ function eventLine(event) {
   const reason = typeof event.reason === "object" ? event.reason?.code : event.reason;
   const body = h("div");
   return h("li", {}, h("details", { ontoggle: () => body.childElementCount || body.append(jsonTree(event)) },
-    h("summary", {}, h("span.seq", {}, String(event.seq)), h("time", {}, clock(event.at)), h("code", {}, event.type), h("span", {}, [event.service, reason].filter(Boolean).join(" · "))), body));
+    h("summary", {}, h("span.seq", {}, String(event.seq)), h("time", {}, clock(event.at)), h("code", {}, event.type),
+      h("span", {}, [event.service, reason].filter(Boolean).join(" · "))), body));
 }

@@ -18,12 +18,15 @@ export function shortDay(text) {
   return text && language() === "ja" ? text.slice(0, 10).replaceAll("-", "/") : day(text);
 }
 
+/* Say days below 60 days, months below two years, then years. */
+const SPANS = [["day", 1, 60], ["month", 30.44, 730], ["year", 365.25, Infinity]];
+
 /** How long ago a day lies: "14 days ago", 「14日前」. */
 export function ago(text, now = new Date()) {
   const days = daysBetween(text, now);
   const format = new Intl.RelativeTimeFormat(language(), { numeric: "auto" });
-  const [count, name] = Math.abs(days) < 60 ? [days, "day"] : Math.abs(days) < 730 ? [Math.round(days / 30.44), "month"] : [Math.round(days / 365.25), "year"];
-  const said = format.format(-count, name);
+  const [name, length] = SPANS.find(([, , most]) => Math.abs(days) < most);
+  const said = format.format(-Math.round(days / length), name);
   return language() === "ja" ? said.replace(/\s+/g, "") : said;
 }
 

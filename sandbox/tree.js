@@ -31,7 +31,8 @@ function node(name, value, open, isRoot = false) {
 
 function hint(value, entries) {
   if (Array.isArray(value)) return String(entries.length);
-  return value.resourceType ? `${value.resourceType}${value.id ? `/${value.id}` : ""}` : entries.map(([name]) => name).slice(0, 3).join(", ") + (entries.length > 3 ? " …" : "");
+  if (value.resourceType) return [value.resourceType, value.id].filter(Boolean).join("/");
+  return entries.slice(0, 3).map(([name]) => name).join(", ") + (entries.length > 3 ? " …" : "");
 }
 
 function leaf(value) {

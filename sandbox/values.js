@@ -30,11 +30,12 @@ function rows({ measure, readings }) {
   const name = t(measure.name);
   const more = readings.length - 1;
   const history = h("tr.history", { hidden: true }, h("td", { colspan: "5" }, earlier(name, readings.slice(1, HISTORY_MAX), digits)));
+  const under = more > 1 ? toggle(more, name, history) : before && h("span.date", {}, shortDay(before.time));
   const row = h("tr", {},
     h("th", { scope: "row" }, name),
     h("td.latest", {}, quantity(newest, digits), notFinal(newest)),
     h("td.when", {}, h("span.date", {}, shortDay(newest.time)), h("span.ago", {}, ago(newest.time))),
-    h("td.before", {}, before ? [quantity(before, digits), more > 1 ? toggle(more, name, history) : h("span.date", {}, shortDay(before.time))] : "–"),
+    h("td.before", {}, before ? [quantity(before, digits), under] : "–"),
     h("td.trend", {}, trend(readings)));
   return more > 1 ? [row, history] : [row];
 }

@@ -54,6 +54,18 @@ def test_a_card_is_overridden_with_a_reason(open_page, new_patient, events):
     assert "measured_elsewhere" in json.dumps(event)
 
 
+def test_an_answered_card_does_not_come_back_and_the_page_says_why(open_page, new_patient):
+    patient = new_patient()
+    page = open_page()
+    open_chart(page, patient)
+    page.click(".card .primary")
+    page.wait_for_selector(".stored:not(.problem)")
+    page.reload()
+    page.wait_for_selector(f"body[data-opened='{patient}']")
+    assert "repeated" in page.locator(".no-card").inner_text()
+    assert "Draft, unsigned" in page.locator("#orders").inner_text()
+
+
 def test_a_card_is_dismissed_without_a_reason(open_page, new_patient, events):
     page = open_page()
     open_chart(page, new_patient())
