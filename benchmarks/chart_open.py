@@ -114,7 +114,9 @@ def _cold_starts(servers: list[tuple[int, Server]], template: str, folder: Path,
                 if number:
                     seen[server.name].append((seconds, used.cpu_s, used.rss_mb))
     return {
-        name: {what: median(column) for what, column in zip(("s", "cpu_s", "rss_mb"), zip(*rows, strict=True), strict=True)}
+        name: {
+            what: median(column) for what, column in zip(("s", "cpu_s", "rss_mb"), zip(*rows, strict=True), strict=True)
+        }
         for name, rows in seen.items()
     }
 
@@ -139,7 +141,9 @@ def _one_round(port, server, templates, given, folder, number) -> list[dict]:
                 row |= {"cpu_ms": cpu_ms, "peak_mb": after.peak_mb, "idle_mb": idle.rss_mb, "busy": os.getloadavg()[0]}
                 rows.append(row | asdict(load))
                 said = f"{cpu_ms:.3f} ms CPU" if cpu_ms is not None else "no answer"
-                print(f"round {number + 1}: {server.name}, {resources} resources, {connections}: {said}", file=sys.stderr)
+                print(
+                    f"round {number + 1}: {server.name}, {resources} resources, {connections}: {said}", file=sys.stderr
+                )
     return rows
 
 
@@ -176,7 +180,11 @@ def _memory(rounds: list[dict]) -> dict:
 
 def _machine() -> dict:
     model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.machine(),
     )
     packages = ("uvicorn", "uvloop", "httptools", "starlette", "msgspec", "onnxruntime", "structlog", "pydantic")

@@ -24,7 +24,9 @@ def print_report(result: dict) -> None:
         print(f"  {name}: {about}")
     for resources in sorted({cost["resources"] for cost in result["costs"]}):
         size = result["bytes"][resources]
-        print(f"\n{resources} resources, {size:,} bytes: CPU ms per request (÷ floor, ÷ FastAPI) · p50 · p99 ms, answers a second, with a card")
+        print(
+            f"\n{resources} resources, {size:,} bytes: CPU ms per request (÷ floor, ÷ FastAPI) · p50 · p99 ms, answers a second, with a card"
+        )
         _print_costs([cost for cost in result["costs"] if cost["resources"] == resources])
     print("\ncold start to the first answer (a whole chart open): seconds, CPU seconds, RSS MB idle → peak")
     for name, start in result["starts"].items():

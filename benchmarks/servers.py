@@ -63,9 +63,7 @@ def ours(port: int, state: Path) -> Server:
     command = (str(Path(sys.executable).with_name("cds-service")), "serve", "--port", str(port))
     folders = ("--state", str(state / "var"), "--hooks", str(hooks), "--assets", str(ROOT / "model_assets"))
     about = "the whole service: durable events, metrics, logs"
-    return Server(
-        "ours", (*command, *folders), f"/cds-services/{SERVICE}", about, {"CDS_AUTH": "off-for-development"}
-    )
+    return Server("ours", (*command, *folders), f"/cds-services/{SERVICE}", about, {"CDS_AUTH": "off-for-development"})
 
 
 def floor(port: int) -> Server:

@@ -53,7 +53,8 @@ def where_the_time_goes(templates: dict[int, Path], costs: list[dict], folder: P
     found = {}
     for resources, template in templates.items():
         measured = next(
-            (c["cpu_ms"] for c in costs if (c["server"], c["resources"], c["connections"]) == ("ours", resources, 1)), None
+            (c["cpu_ms"] for c in costs if (c["server"], c["resources"], c["connections"]) == ("ours", resources, 1)),
+            None,
         )
         if measured is not None:
             steps = uvloop.run(_steps(template.read_text(encoding="utf-8"), folder / str(resources)))
@@ -68,7 +69,11 @@ async def _steps(template: str, folder: Path) -> dict[str, float]:
     folder.mkdir(parents=True)
     command = ours(0, folder).command
     settings = read_settings(
-        environment={}, auth="off-for-development", state=folder / "var", assets=Path(command[-1]), hooks=Path(command[-3])
+        environment={},
+        auth="off-for-development",
+        state=folder / "var",
+        assets=Path(command[-1]),
+        hooks=Path(command[-3]),
     )
     with (folder / "log").open("wb") as log:
         configure_logging(log)
@@ -110,11 +115,11 @@ async def _timed(template: str, parts) -> dict[str, float]:
 
     def may_appear() -> None:
         eligibility.absence_window_months(service, facts, model.features, now)
-        eligibility.why_excluded(service, facts, model.features, now)
+        eligibility.why_excluded(service, facts, model.features, now, months=months)
         shown = store.history(client.tenant, service.id, pseudonym, now - timedelta(days=366))
         eligibility.is_repeated(service.repeat, shown, now)
         eligibility.fired_rule(service, features, model.features)
-        eligibility.why_unknown(service, prefetch, facts, features, model.features, now)
+        eligibility.why_unknown(service, prefetch, facts, features, model.features, now, months=months)
         store.opens_and_cards(client.tenant, service.id, 1000)
 
     def write_event() -> None:
@@ -124,7 +129,14 @@ async def _timed(template: str, parts) -> dict[str, float]:
 
     async def whole_answer() -> None:
         await answer(
-            request, desk, client=client, language=language, history=store, pseudonym=pseudonym, now=now, took_ms=lambda: 1.0
+            request,
+            desk,
+            client=client,
+            language=language,
+            history=store,
+            pseudonym=pseudonym,
+            now=now,
+            took_ms=lambda: 1.0,
         )
 
     async def commit() -> None:
@@ -157,9 +169,7 @@ async def _call(app, template: str, numbers) -> None:
     """One call as uvicorn makes it; the body comes in pieces of 64 KiB at most, as from a socket."""
     body = one_call(template, next(numbers))
     pieces = [body[at : at + 65_536] for at in range(0, len(body), 65_536)]
-    messages = iter(
-        [{"type": "http.request", "body": piece, "more_body": piece is not pieces[-1]} for piece in pieces]
-    )
+    messages = iter([{"type": "http.request", "body": piece, "more_body": piece is not pieces[-1]} for piece in pieces])
     scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
         "scheme": "http", "path": f"/cds-services/{SERVICE}", "raw_path": b"", "query_string": b"", "root_path": "",

@@ -117,13 +117,14 @@ async def answer(
         expected=desk.expected,
     )
     features = build_features(model.features, facts, now, zone=client.zone)
+    months = eligibility.absence_window_months(service, facts, model.features, now)
     chart = Chart(
         patient=context.patient_id,
         user=context.user_id or "",
         encounter=context.encounter_id,
         facts=facts,
         features=features,
-        months=eligibility.absence_window_months(service, facts, model.features, now),
+        months=months,
         now=now,
         zone=client.zone,
         states=prefetch.states,
@@ -131,7 +132,7 @@ async def answer(
     note = Note(request, service.id, model, client, language, pseudonym, now, prefetch, facts, features, took_ms)
 
     withheld = _before_data(service, context.user_type, now) or eligibility.why_excluded(
-        service, facts, model.features, now, zone=client.zone
+        service, facts, model.features, now, months=months, zone=client.zone
     )
     if withheld is not None:
         return Answer((), (note.withheld(withheld),))
@@ -153,7 +154,9 @@ async def answer(
         card = desk.writer.missing(unavailable + abstaining, prefetch.states, chart, language)
         return Answer((card,), (note.withheld(reason, card=card),))
     rule = eligibility.fired_rule(service, features, model.features)
-    unknown = eligibility.why_unknown(service, prefetch, facts, features, model.features, now, zone=client.zone)
+    unknown = eligibility.why_unknown(
+        service, prefetch, facts, features, model.features, now, months=months, zone=client.zone
+    )
     if unknown is not None:
         return Answer((), (note.withheld(unknown),))
     if rule is not None:

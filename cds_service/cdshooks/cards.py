@@ -28,6 +28,7 @@ from cds_service.cdshooks.declaration import Suggestion as DeclaredSuggestion
 from cds_service.cdshooks.order_template import fill_template
 from cds_service.cdshooks.text_slots import output_slot
 from cds_service.clinical.facts import Facts
+from cds_service.clinical.feature_spec import FeatureSet
 from cds_service.clinical.features import Feature
 from cds_service.model.bundle import Bundle
 from cds_service.model.predict import Abstention, Prediction
@@ -78,6 +79,8 @@ class _Fixed:
     source: Source
     reasons: tuple[OverrideReasonCoding, ...]
     links: tuple[Link, ...]
+    names: Mapping[str, str]
+    """Feature → its name as plain text."""
 
 
 class CardWriter:
@@ -86,7 +89,9 @@ class CardWriter:
     def __init__(self, service: Service, bundle: Bundle, service_url: str | None) -> None:
         self._service = service
         self._bundle = bundle
-        self._fixed = {language: _fixed(service, language, service_url) for language in service.languages}
+        self._fixed = {
+            language: _fixed(service, bundle.features, language, service_url) for language in service.languages
+        }
         points = list(bundle.operating_points)
         self._shown = frozenset(points[points.index(service.card.show_from) :])
 
@@ -197,14 +202,14 @@ class CardWriter:
 
     def _values(self, chart: Chart, language: str) -> str:
         """A table of the values used: name, value and unit, date, and the record that proves it."""
-        names = self._service.texts[language].features
+        names = self._fixed[language].names
         rows = []
         for spec in self._bundle.features.inputs:
             feature = chart.features[spec.name]
             if feature.value is None:
                 continue
             rows.append(
-                f"| {plain(names.get(spec.name, spec.name))} | {_value(spec.origin, feature, language)} "
+                f"| {names[spec.name]} | {_value(spec.origin, feature, language)} "
                 f"| {self._date(feature, chart, language) if feature.taken else '–'} "
                 f"| {plain((feature.source or '–')[:80])} |"
             )
@@ -244,7 +249,7 @@ class CardWriter:
         return tuple(_suggestion(self._service, one, chart, client, language) for one in self._service.card.suggestions)
 
 
-def _fixed(service: Service, language: str, url: str | None) -> _Fixed:
+def _fixed(service: Service, features: FeatureSet, language: str, url: str | None) -> _Fixed:
     texts = service.texts[language]
     topic = Coding(service.card.topic_system, service.card.topic_code, texts["topic"])
     return _Fixed(
@@ -254,6 +259,7 @@ def _fixed(service: Service, language: str, url: str | None) -> _Fixed:
             for reason in service.card.override_reasons
         ),
         tuple(Link(texts[link["label"]], link["url"], "absolute") for link in service.card.links),
+        {spec.name: plain(texts.features.get(spec.name, spec.name)) for spec in features.features},
     )
 
 

@@ -6,11 +6,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from typing import Any, Literal
 
 from cds_service.clinical.codes import CodeSet
 
 Language = Literal["en", "ja"]
+
+
+@lru_cache(maxsize=256)
+def _type_of(query: str) -> str:
+    head = query.split("?", 1)[0].split("/", 1)[0]
+    return "" if head.startswith("{{") else head
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +37,7 @@ class PrefetchKey:
     @property
     def resource_type(self) -> str:
         """The FHIR type that the query asks for (``{{context.userId}}`` has none: an empty string)."""
-        head = self.query.split("?", 1)[0].split("/", 1)[0]
-        return "" if head.startswith("{{") else head
+        return _type_of(self.query)
 
     @property
     def is_search(self) -> bool:

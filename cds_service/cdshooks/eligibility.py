@@ -50,9 +50,9 @@ def is_viewer(service: Service, user_type: str | None) -> bool:
 
 
 def why_excluded(
-    service: Service, facts: Facts, feature_set: FeatureSet, now: datetime, *, zone: tzinfo | None = None
+    service: Service, facts: Facts, feature_set: FeatureSet, now: datetime, *, months: int, zone: tzinfo | None = None
 ) -> Withheld | None:
-    """The first exclusion that the chart shows, or None: none is seen."""
+    """The first exclusion that the chart shows, or None: none is seen. *months*: see ``absence_window_months``."""
     if facts.patient is not None and facts.patient.deceased:
         return Withheld("patient_deceased")
     when = service.when
@@ -70,7 +70,7 @@ def why_excluded(
     for state in when.not_state:
         if _is_in_state(state, facts, now):
             return Withheld("excluded_state", state.name)
-    if when.no_recent is not None and _measured_since(service, when.no_recent, facts, feature_set, now):
+    if when.no_recent is not None and _measured_since(when.no_recent, months, facts, feature_set, now):
         return Withheld("recent_measurement", when.no_recent.feature)
     return None
 
@@ -83,6 +83,7 @@ def why_unknown(
     feature_set: FeatureSet,
     now: datetime,
     *,
+    months: int,
     zone: tzinfo | None = None,
 ) -> Withheld | None:
     """What must be known before a card may appear and is not: the key or feature that leaves it open."""
@@ -99,7 +100,6 @@ def why_unknown(
                 return Withheld("data_unknown", key.name)
     if when.no_recent is not None:
         rule = when.no_recent
-        months = absence_window_months(service, facts, feature_set, now)
         back_to = now - timedelta(days=months * _DAYS_A_MONTH)
         undated = any(one.end is None for one in _found(rule, facts, feature_set))  # in any key: it may be recent
         if undated or not proves_absence(service.key(rule.key), prefetch, facts, back_to=back_to):
@@ -183,8 +183,9 @@ def _is_in_state(state: State, facts: Facts, now: datetime) -> bool:
         if since is None or latest is None or latest >= since:
             return True
     return any(
-        any(token in means for one in _latest_told(facts.measurements.get(code, ()), now, since) for token in one.coded)
+        any(token in means for one in _latest_told(facts.measurements[code], now, since) for token in one.coded)
         for code, means in state.observations.items()
+        if code in facts.measurements
     )
 
 
@@ -201,17 +202,17 @@ def _latest_told(results: Sequence[Measurement], now: datetime, since: datetime 
 
 def _found(rule: NoRecent, facts: Facts, feature_set: FeatureSet) -> list[Measurement]:
     """Every sign that it was measured for this patient, usable as a value or not (JDS scale, text, odd unit)."""
-    spec = feature_set[rule.feature]
+    spec, measurements = feature_set[rule.feature], facts.measurements
     return [
         one
-        for code in spec.codes | spec.excludes_only
-        for one in facts.measurements.get(code, ())
+        for code in measurements
+        if code in spec.codes or code in spec.excludes_only
+        for one in measurements[code]
         if one.status not in _NEVER_HAPPENED and one.reason != "other_patient"
     ]
 
 
-def _measured_since(service: Service, rule: NoRecent, facts: Facts, feature_set: FeatureSet, now: datetime) -> bool:
-    months = absence_window_months(service, facts, feature_set, now)
+def _measured_since(rule: NoRecent, months: int, facts: Facts, feature_set: FeatureSet, now: datetime) -> bool:
     since = now - timedelta(days=months * _DAYS_A_MONTH)
     return any(one.end is not None and one.end >= since for one in _found(rule, facts, feature_set))
 

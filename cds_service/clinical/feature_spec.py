@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from cds_service.clinical.codes import canonical_token
@@ -56,13 +57,13 @@ class FeatureSpec:
         return USABLE_STATUSES | {"preliminary"} if self.preliminary else USABLE_STATUSES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FeatureSet:
     """All features of one model, in the order in which the model's inputs stand."""
 
     features: tuple[FeatureSpec, ...]
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[FeatureSpec, ...]:
         return tuple(spec for spec in self.features if spec.role == "input")
 

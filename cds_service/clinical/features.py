@@ -138,11 +138,8 @@ def _fasting(spec: FeatureSpec, of: Feature) -> Feature:
 
 
 def _latest(spec: FeatureSpec, facts: Facts, now: datetime) -> Feature:
-    found: list[Measurement] = []
-    for code in spec.codes:
-        of_code = facts.measurements.get(code)
-        if of_code is not None:
-            found.extend(of_code)
+    measurements = facts.measurements
+    found = [one for code in spec.codes if code in measurements for one in measurements[code]]
     if not found:
         return Feature(spec.name, None, facts.unanswered.get(spec.name, "no_result"), spec.unit)
     opens = now - timedelta(days=spec.window_days) if spec.window_days is not None else None

@@ -3,7 +3,7 @@
 A prefetch answer is decoded in one pass into these shapes; unknown fields and extensions pass unread.
 Only where that pass fails are the entries judged one by one, so that one foreign or broken resource never
 costs the chart (cases B-021, B-023). Numbers written as text, R5 shapes and missing required fields
-are invalid resources, never repaired.
+are invalid resources, never repaired. Nothing decoded here can form a cycle, so the collector need not look at it.
 """
 
 from typing import Literal
@@ -22,7 +22,7 @@ class Coding(Struct, frozen=True, gc=False):
     code: str | None = None
 
 
-class CodeableConcept(Struct, frozen=True):
+class CodeableConcept(Struct, frozen=True, gc=False):
     coding: tuple[Coding, ...] = ()
     text: str | None = None
 
@@ -49,7 +49,7 @@ class Meta(Struct, frozen=True, gc=False, rename="camel"):
     last_updated: str | None = None
 
 
-class Component(Struct, frozen=True, rename="camel"):
+class Component(Struct, frozen=True, gc=False, rename="camel"):
     code: CodeableConcept
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
@@ -58,11 +58,11 @@ class Component(Struct, frozen=True, rename="camel"):
     data_absent_reason: CodeableConcept | None = None
 
 
-class Resource(Struct, frozen=True, tag_field="resourceType", tag=True):
+class Resource(Struct, frozen=True, gc=False, tag_field="resourceType", tag=True):
     """Any resource that we read, told apart by ``resourceType``."""
 
 
-class Patient(Resource, frozen=True, rename="camel"):
+class Patient(Resource, frozen=True, gc=False, rename="camel"):
     id: str | None = None
     birth_date: str | None = None
     gender: str | None = None
@@ -70,7 +70,7 @@ class Patient(Resource, frozen=True, rename="camel"):
     deceased_date_time: str | None = None
 
 
-class Observation(Resource, frozen=True, rename="camel"):
+class Observation(Resource, frozen=True, gc=False, rename="camel"):
     status: str
     code: CodeableConcept
     id: str | None = None
@@ -88,7 +88,7 @@ class Observation(Resource, frozen=True, rename="camel"):
     meta: Meta | None = None
 
 
-class Condition(Resource, frozen=True, rename="camel"):
+class Condition(Resource, frozen=True, gc=False, rename="camel"):
     id: str | None = None
     code: CodeableConcept | None = None
     subject: Reference | None = None
@@ -98,7 +98,7 @@ class Condition(Resource, frozen=True, rename="camel"):
     abatement_date_time: str | None = None
 
 
-class MedicationRequest(Resource, frozen=True, rename="camel"):
+class MedicationRequest(Resource, frozen=True, gc=False, rename="camel"):
     status: str
     id: str | None = None
     intent: str | None = None
@@ -107,7 +107,7 @@ class MedicationRequest(Resource, frozen=True, rename="camel"):
     medication_reference: Reference | None = None
 
 
-class Procedure(Resource, frozen=True, rename="camel"):
+class Procedure(Resource, frozen=True, gc=False, rename="camel"):
     status: str
     id: str | None = None
     code: CodeableConcept | None = None
@@ -116,7 +116,7 @@ class Procedure(Resource, frozen=True, rename="camel"):
     performed_period: Period | None = None
 
 
-class Encounter(Resource, frozen=True, rename="camel"):
+class Encounter(Resource, frozen=True, gc=False, rename="camel"):
     status: str
     class_: Coding = field(name="class")
     id: str | None = None
@@ -130,12 +130,12 @@ class DICOMCoding(Struct, frozen=True, gc=False):
     system: str | None = None
 
 
-class Instance(Struct, frozen=True, rename="camel"):
+class Instance(Struct, frozen=True, gc=False, rename="camel"):
     uid: str
     sop_class: DICOMCoding
 
 
-class Series(Struct, frozen=True):
+class Series(Struct, frozen=True, gc=False):
     uid: str
     modality: DICOMCoding
     instance: tuple[Instance, ...] = ()
@@ -146,7 +146,7 @@ class Identifier(Struct, frozen=True, gc=False):
     value: str | None = None
 
 
-class ImagingStudy(Resource, frozen=True):
+class ImagingStudy(Resource, frozen=True, gc=False):
     status: str
     subject: Reference
     id: str | None = None
@@ -161,7 +161,7 @@ class Issue(Struct, frozen=True, gc=False):
     code: str | None = None
 
 
-class OperationOutcome(Resource, frozen=True):
+class OperationOutcome(Resource, frozen=True, gc=False):
     issue: tuple[Issue, ...] = ()
 
     @property
@@ -182,12 +182,12 @@ class Link(Struct, frozen=True, gc=False):
     url: str | None = None
 
 
-class Entry(Struct, frozen=True, rename="camel"):
+class Entry(Struct, frozen=True, gc=False, rename="camel"):
     full_url: str | None = None
     resource: Known | None = None
 
 
-class Bundle(Resource, frozen=True):
+class Bundle(Resource, frozen=True, gc=False):
     type: str | None = None
     total: int | None = None
     link: tuple[Link, ...] = ()
@@ -299,15 +299,11 @@ def _failure(outcome: OperationOutcome) -> Failure:
 def _from_entries(
     entries: list[tuple[str | None, Known | Invalid | None]], links: tuple[Link, ...], total: int | None
 ) -> KeyContent:
-    resources: list[tuple[str | None, Known | Invalid]] = []
-    for full_url, resource in entries:
-        if resource is None:
-            continue
-        if type(resource) is OperationOutcome:
-            if resource.is_failure:
-                return KeyContent(failure=_failure(resource), is_bundle=True)
-            continue
-        resources.append((full_url, resource))
+    outcomes = [resource for _, resource in entries if type(resource) is OperationOutcome]
+    for outcome in outcomes:
+        if outcome.is_failure:
+            return KeyContent(failure=_failure(outcome), is_bundle=True)
+    resources = [(url, one) for url, one in entries if one is not None and type(one) is not OperationOutcome]
     following = next((link.url for link in links if link.relation == "next"), None)
     has_next = any(link.relation == "next" for link in links)
     return KeyContent(

@@ -57,6 +57,8 @@ _INLINE = re.compile(r"([\\`*_\[\]|~#!$^])")
 _BLOCK = re.compile(r"^(?:([-+=:])|(\d{1,9})([.)])(?=\s|$))")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _AUTOLINKS = ((re.compile(r":(?=//)"), "："), (re.compile(r"(?i)\b(www)\."), r"\1．"), (re.compile("@"), "＠"))
+_PLAIN_ALREADY = re.compile("[A-Za-z]+(?:/[A-Za-z0-9-]+)?")
+"""A word, or a reference as almost every one is: nothing in it needs care, and a card names a dozen."""
 _SCHEME = re.compile(r"(?i)\b(mailto|xmpp):")
 
 
@@ -182,6 +184,8 @@ def plain(text: str) -> str:
     >>> plain("a | b"), plain("<b>1. x</b>"), plain("- 3"), plain("http://x.example")
     ('a \\| b', '&lt;b&gt;1. x&lt;/b&gt;', '\\- 3', 'http：//x.example')
     """
+    if _PLAIN_ALREADY.fullmatch(text):
+        return text
     line = one_line(text)
     for pattern, replacement in _AUTOLINKS:
         line = pattern.sub(replacement, line)
