@@ -67,7 +67,7 @@ BOUNDS: Mapping[str, Bound] = MappingProxyType(
         "head_fields": Bound(16, 1000, "fields", "header fields", "400, closed"),
         "target_bytes": Bound(256, 64 * KIB, "bytes", "request target (path and query)", "400, closed"),
         "body_s": Bound(0.1, 300, "s", "time for the whole body", "408, closed"),
-        "body_bytes_per_s": Bound(1, MIB, "bytes/s", "slowest rate of a body, after the first 2 s", "408, closed"),
+        "body_bytes_per_s": Bound(1, MIB, "bytes/s", "slowest rate of a body, after the first 2 s", "closed"),
         "body_bytes": Bound(64 * KIB, 256 * MIB, "bytes", "body, after decompression", "413, closed"),
         "body_bytes_held": Bound(8 * MIB, 16_384 * MIB, "bytes", "bodies being read, all together", "503, closed"),
         "gzip_ratio": Bound(2, 1000, "times", "growth of a gzip body past its first MiB", "413, closed"),

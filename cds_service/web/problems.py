@@ -65,7 +65,7 @@ def operation_outcome(faults: Collection[Fault], *, code: str) -> bytes:
                 {
                     "severity": "error",
                     "code": code,
-                    "details": {"text": _sentence(fault.what)},
+                    "details": {"text": f"{fault.where}: {fault.what}."},
                     "diagnostics": _sentence(fault.do),
                     "expression": [fault.where],
                 }

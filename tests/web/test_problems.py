@@ -25,7 +25,7 @@ def test_each_error_has_its_status_and_an_outcome(name):
     assert response.headers["content-type"] == "application/json"
     outcome = OperationOutcome.model_validate(response.json())
     if STATUS[name] not in {401, 500}:
-        assert [issue.details.text for issue in outcome.issue] == ["First.", "Second."]
+        assert [issue.details.text for issue in outcome.issue] == ["a.b: first.", "c: second."]
         assert [issue.diagnostics for issue in outcome.issue] == ["Mend it.", "Mend that."]
         assert [issue.expression for issue in outcome.issue] == [["a.b"], ["c"]]
     assert ("retry-after" in response.headers) == (STATUS[name] in {429, 503})
