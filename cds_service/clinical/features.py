@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from msgspec import Struct
 
 from cds_service.clinical.facts import Facts, Measurement
-from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
+from cds_service.clinical.feature_spec import USABLE_STATUSES, FeatureSet, FeatureSpec
 from cds_service.clinical.times import whole_years
 from cds_service.clinical.units import UCUM, UnitError, conversion, text_spelling
 
@@ -74,7 +74,7 @@ def build_features(
             built[spec.name] = _sex(spec, facts)
     for spec in feature_set.features:
         if spec.origin == "fasting_state" and spec.fasting_of is not None:
-            built[spec.name] = _fasting(spec, built[spec.fasting_of])
+            built[spec.name] = _fasting(spec, built[spec.fasting_of], facts)
     return {spec.name: built[spec.name] for spec in feature_set.features}
 
 
@@ -126,15 +126,23 @@ def _sex(spec: FeatureSpec, facts: Facts) -> Feature:
     return Feature(spec.name, 1.0 if facts.patient.sex == "male" else 0.0, None, spec.unit, "Patient")
 
 
-def _fasting(spec: FeatureSpec, of: Feature) -> Feature:
-    """From the code of the chosen result alone: 1 fasting, 0 casual, else unknown; never guessed from a time."""
+def _fasting(spec: FeatureSpec, of: Feature, facts: Facts) -> Feature:
+    """From the codes of the chosen sample alone: 1 fasting, 0 casual, else unknown; never guessed from a time."""
     if of.value is None or of.code is None:
         return Feature(spec.name, None, of.reason or "no_result", spec.unit)
-    if of.code in spec.fasting_codes:
-        return Feature(spec.name, 1.0, None, spec.unit, of.source, of.code, of.start, of.taken)
-    if of.code in spec.casual_codes:
-        return Feature(spec.name, 0.0, None, spec.unit, of.source, of.code, of.start, of.taken)
-    return Feature(spec.name, None, "not_told", spec.unit)
+    fasting = _is_told(spec.fasting_codes, of, facts)
+    if fasting == _is_told(spec.casual_codes, of, facts):
+        return Feature(spec.name, None, "not_told", spec.unit)
+    return Feature(spec.name, 1.0 if fasting else 0.0, None, spec.unit, of.source, of.code, of.start, of.taken)
+
+
+def _is_told(codes: frozenset[str], of: Feature, facts: Facts) -> bool:
+    """Whether one of these codes names the sample: it may have been reported under several."""
+    return of.code in codes or any(
+        one.start == of.start and one.end == of.taken and one.reason is None and one.status in USABLE_STATUSES
+        for code in codes
+        for one in facts.measurements.get(code, ())
+    )
 
 
 def _latest(spec: FeatureSpec, facts: Facts, now: datetime) -> Feature:
