@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -24,6 +24,7 @@ from cds_service.api.values import read_values
 from cds_service.clinical.feature_spec import FeatureSpec
 from cds_service.clinical.features import Feature
 from cds_service.errors import BadRequest, CdsServiceError, Fault, UnknownService
+from cds_service.events.schema import AnyEvent
 from cds_service.model.predict import Abstention, Prediction, predict_many
 from cds_service.model.runtime import Model
 from cds_service.web.body import read_body
@@ -40,6 +41,7 @@ _ROWS_INLINE: Final = 16
 _FAULTS_TOLD: Final = 20
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
+T = TypeVar("T")
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -96,13 +98,16 @@ def inference_routes(window: Window) -> list[Route]:
             await window.note_refusal("infer", error, started)
             raise
         prevalence = window.prevalence(model.name)
-        results = await _off_loop(len(rows), lambda: predict_many(model, rows, site_prevalence=prevalence))
-        await window.append_events(
-            [
+
+        def ask() -> tuple[list[Prediction | Abstention], list[AnyEvent]]:
+            results = predict_many(model, rows, site_prevalence=prevalence)
+            return results, [
                 event_of(window, model.features, row, result, hook="infer", now=now, started=started)
                 for row, result in zip(rows, results, strict=True)
             ]
-        )
+
+        results, events = await _off_loop(len(rows), ask)
+        await window.append_events(events)
         return _json(_outcome(asked, model, results, names))
 
     def told(handler: _Handler) -> _Handler:
@@ -192,7 +197,7 @@ def _rows_of(asked: _InferRequest) -> int:
     return max((len(tensor.data) for tensor in asked.inputs), default=0)
 
 
-async def _off_loop(rows: int, work: Callable[[], Any]) -> Any:
+async def _off_loop(rows: int, work: Callable[[], T]) -> T:
     """Do a few rows at once, many on a thread: the event loop is never held for more than about 5 ms (SEC-052)."""
     return work() if rows <= _ROWS_INLINE else await asyncio.to_thread(work)
 

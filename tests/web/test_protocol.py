@@ -232,3 +232,19 @@ def test_500_slow_clients_do_not_disturb_50_normal_ones(served):
     assert not server.server.server_state.connections
     for sock in slow:
         sock.close()
+
+
+@pytest.mark.sec("SEC-050")
+@pytest.mark.fault("F31")
+def test_connections_beyond_the_most_are_closed_at_once(served):
+    port = served(Limits(connections=5)).port
+    open_ones = [connect(port) for _ in range(5)]
+    time.sleep(0.2)
+    with connect(port) as one_more:
+        waited = seconds_until_closed(one_more, 3)
+    assert waited is not None
+    assert waited < 1
+    open_ones[0].sendall(GET + GOOD + b"\r\n")
+    assert status(open_ones[0].recv(1000)) == 200
+    for sock in open_ones:
+        sock.close()
