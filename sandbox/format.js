@@ -79,7 +79,7 @@ export function milliseconds(value) {
   return t("milliseconds", { n: value < 10 ? value.toFixed(1) : Math.round(value) });
 }
 
-const TOGETHER = /\d{4}-\d{2}-\d{2}|\d{4}年\d{1,2}月\d{1,2}日|(?:[<>≤≥] ?)?\d+(?:\.\d+)? ?(?:%|kg\/m²|mg\/dL|mmol\/L|mmHg|cm)/g;
+const TOGETHER = /\d{4}-\d{2}-\d{2}|\d{4}年\d{1,2}月\d{1,2}日|(?:[<>≤≥] ?)?\d+(?:\.\d+)? ?(?:%|kg\/m²|mg\/dL|mmol\/L|mmHg|cm)(?:以上|以下|未満)?/g;
 
 const REFERENCE = /(?<=\b[A-Z][A-Za-z]+\/)(?=[\w.-])/;
 
