@@ -35,6 +35,18 @@ def model_card(manifest: Manifest, metrics: Figures) -> str:
             "The outputs contain each other and never contradict each other. Any input but age may be missing; fewer than "
             f"{manifest.minimum_inputs} inputs, a value outside the range of the training data, or a number that is none: it abstains."
         ),
+        "## Intended use",
+        (
+            "For clinicians of out-patients who see a card in the chart and decide themselves whether to order an HbA1c; for research, "
+            f"teaching and testing of the method. Counted as eligible here: {eligible}. Not for people under 18, in pregnancy, with known "
+            "diabetes, on dialysis, after a recent transfusion or with a haemoglobin disorder; not for screening out: no card is no all-clear; "
+            "not for a patient's own screen."
+        ),
+        "## To watch while in use",
+        (
+            "On matured HbA1c results: O:E and slope, overall and in the groups below; cards per 100 opens against the operating point; PPV "
+            "against its minimum; the share of each input that is missing and its deciles against `reference.json`; overrides by reason."
+        ),
         "## Made from",
         (
             f"{manifest.population['en']}: {training['eligible']} of {training['rows_read']} rows. Left out: {_counts(training['left_out'])}. "
