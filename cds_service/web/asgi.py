@@ -10,18 +10,17 @@ import time
 from collections.abc import Collection, Sequence
 
 import structlog
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cds_service.errors import BadRequest, CdsServiceError, Fault, Overloaded, SettingsError, TooSlow
+from cds_service.errors import BadRequest, Fault, Overloaded, SettingsError, TooSlow
 from cds_service.web.call import Call, Gate
 from cds_service.web.cors import CORS
 from cds_service.web.limits import DEFAULT_LIMITS, Limits
 from cds_service.web.metrics import OTHER, Registry
-from cds_service.web.problems import to_response
+from cds_service.web.problems import status_of, to_response
 
 __all__ = ["EXEMPT", "PAGE_CSP", "Door"]
 
@@ -198,7 +197,7 @@ class Door:
 
     async def _refuse(self, scope: Scope, call: Call, error: Exception, receive: Receive, send: Send) -> None:
         """Answer with what went wrong; if the answer has begun, cut it."""
-        if not isinstance(error, CdsServiceError | HTTPException):
+        if status_of(error) == 500:
             self._failures.add()
             # The renderer writes type and lines of code only: a message may quote what it stumbled over (SEC-086).
             log.error("request_failed", request_id=call.request_id, route=_template(scope), exc_info=error)

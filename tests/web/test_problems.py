@@ -98,6 +98,15 @@ def test_the_log_says_which_lines_and_no_value():
     assert "Zanarkand" not in text
 
 
+@pytest.mark.parametrize(
+    ("name", "failures"), [("BundleError", 1), ("anything", 1), ("BadRequest", 0), ("Overloaded", 0)]
+)
+def test_our_own_faults_are_counted(name, failures):
+    door = make_door()
+    ask(door, "GET", f"/fail/{name}")
+    assert door._failures.value() == failures
+
+
 def test_subclasses_take_the_status_of_the_nearest_named():
     class NewlyFound(errors.BadRequest):
         pass
