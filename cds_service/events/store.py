@@ -110,11 +110,14 @@ def open_store(path: Path, *, busy_ms: int = BUSY_MS) -> "EventStore":
         StoreUnavailable: The file is missing although it was here, damaged, foreign, or can't be written.
     """
     lock = open_file(path)
+    reading = None
     try:
         reading = connect(path, busy_ms=busy_ms, read_only=True)
         reading.execute("SELECT seq FROM event LIMIT 1").fetchall()
         writer = Writer(path, partial(connect, path, busy_ms=busy_ms))
     except (sqlite3.Error, OSError) as failure:
+        if reading is not None:
+            reading.close()
         lock.close()
         raise StoreUnavailable(disk_fault(path, failure, "open")) from None
     return EventStore(path, lock, reading, writer)

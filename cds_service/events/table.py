@@ -20,7 +20,7 @@ from cds_service.events.schema import (
     encode,
 )
 
-__all__ = ["APPLICATION_ID", "CREATE", "FORMAT", "NOT_ELIGIBLE", "READ", "Row", "insert", "is_whole", "row"]
+__all__ = ["APPLICATION_ID", "CREATE", "FORMAT", "NOT_ELIGIBLE", "READ", "Row", "checksum", "insert", "is_whole", "row"]
 
 APPLICATION_ID: Final = 0x43445345
 """``CDSE``: says whose file this is, so that another SQLite file is never taken for a store."""

@@ -8,7 +8,7 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import inspect
 
@@ -175,6 +175,7 @@ events = st.one_of(
 )  # fmt: skip
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(events)
 def test_what_is_written_is_read_back(event):
     hold_to_schema(event)
@@ -186,6 +187,7 @@ texts = st.text(max_size=8) | st.sampled_from(["a", "v1:k3vq2m7x5a6bcdefghijklmn
 
 
 @pytest.mark.sec("SEC-080")
+@settings(deadline=None)  # the machine may be busy
 @given(events, st.data())
 def test_the_check_before_writing_refuses_what_a_reader_would_refuse(event, data):
     """Any text in any field: the two checks are one."""

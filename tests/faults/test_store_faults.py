@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import random
 import re
@@ -20,7 +21,7 @@ import pytest
 import structlog
 
 from cds_service.errors import SettingsError, StoreUnavailable
-from cds_service.events import opening, writer
+from cds_service.events import opening, table, writer
 from cds_service.events.faults import injected
 from cds_service.events.ids import new_id
 from cds_service.events.schema import decode
@@ -627,3 +628,48 @@ def test_a_container_s_own_layer_is_said_loudly(path, monkeypatch):
 @pytest.mark.fault("F16")
 def test_the_kind_of_file_system_is_really_asked(small_disk):
     assert opening._file_system(small_disk) == 0x01021994, "tmpfs"
+
+
+@pytest.mark.fault("F15")
+def test_a_folder_that_can_not_be_made_is_named(path):
+    path.parent.write_bytes(b"a file where the folder should be")
+    with pytest.raises(SettingsError, match="folder can't be used") as caught:
+        open_store(path)
+    assert str(path.parent) in str(caught.value)
+
+
+@pytest.mark.fault("F15")
+def test_a_process_that_holds_the_store_alone_is_waited_for_and_then_named(path, monkeypatch):
+    open_store(path).close()
+    monkeypatch.setattr(opening, "LOCK_WAIT_S", 0.1)
+    with path.with_name("events.db.lock").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(StoreUnavailable, match="holds the event store alone"):
+            open_store(path)
+    store = open_store(path)
+    store.close()
+
+
+@pytest.mark.fault("F13", "F73")
+def test_an_event_that_this_version_does_not_know_is_named_and_never_skipped(store):
+    """A newer version wrote it, and the older one was put back."""
+    store.append_and_wait([made()])
+    columns = ("01KT0VDV500C5DBWW1MJFXR94N", "drift_found", 0, None, None, None, None, None, None, 0)
+    body = '{"type":"drift_found"}'
+    with sqlite3.connect(store.path) as newer:
+        newer.execute(table.insert(1), (*columns, table.checksum(columns, body.encode()), body))
+    newer.close()
+    assert len(store.read(0, 1)) == 1
+    with pytest.raises(StoreUnavailable, match="event 2 is no event that this version reads"):
+        store.read(0, 10)
+
+
+@pytest.mark.fault("F11")
+def test_a_journal_that_can_not_be_moved_loses_nothing(store):
+    """The disk fails while the store tidies up: the next event meets it, or finds the disk well again."""
+    first, second = made(), made()
+    store.append_and_wait([first])
+    store._writer._connection.close()  # whatever it does next fails
+    time.sleep(2 * writer.IDLE_S)
+    store.append_and_wait([second])
+    assert [stored.event for stored in store.read_all()] == [first, second]
