@@ -12,6 +12,7 @@ from cds_service.errors import BundleError, Fault
 from cds_service.model.abstain import Abstention, Gate, Laid, make_gate
 from cds_service.model.bundle import Bundle, GoldenRow
 from cds_service.model.chain import Chain, make_chain
+from cds_service.model.graph import graph_faults
 
 __all__ = ["Model", "open_model"]
 
@@ -89,6 +90,11 @@ def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 4
     where = f"{bundle.folder}/model.onnx"
+    refused = graph_faults(bundle.onnx)
+    if refused:
+        raise BundleError(
+            *(Fault(where, what, "Export it anew; see docs/reference/model-bundle.md") for what in refused)
+        )
     try:
         session = ort.InferenceSession(bundle.onnx, options, providers=["CPUExecutionProvider"])
     except Exception as fault:  # ORT has no common base but Exception; whatever it says, this file is unfit

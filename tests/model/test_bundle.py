@@ -178,10 +178,19 @@ def test_another_calibration_is_caught_by_the_golden_rows(copy, edit):
         open_model(load_bundle(copy))
 
 
-@pytest.mark.fault("F60", "F62")
-@pytest.mark.parametrize("graph", [b"", b"not a graph", b"\x08\x08" * 40])
+@pytest.mark.fault("F60")
+@pytest.mark.parametrize("graph", [b"", b"not a graph", b"\x08\x08" * 40], ids=["empty", "text", "no graph in it"])
 def test_bytes_that_are_no_graph_are_refused(copy, reseal, graph):
     (copy / "model.onnx").write_bytes(graph)
+    reseal(copy, "model.onnx")
+    with pytest.raises(BundleError, match=r"model\.onnx: it is no ONNX model"):
+        open_model(load_bundle(copy))
+
+
+@pytest.mark.fault("F60")
+def test_a_graph_that_onnx_runtime_refuses_is_refused(copy, reseal):
+    graph = (copy / "model.onnx").read_bytes()
+    (copy / "model.onnx").write_bytes(graph.replace(b"weight_out", b"weight_oat", 1))
     reseal(copy, "model.onnx")
     with pytest.raises(BundleError, match=r"model\.onnx: ONNX Runtime refuses it"):
         open_model(load_bundle(copy))
