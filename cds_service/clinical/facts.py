@@ -7,7 +7,7 @@ is worth is the feature's business (``features.py``).
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct, structs
 
@@ -30,6 +30,8 @@ _INTEGER_MAX = 2**31 - 1
 _Dated = tuple[datetime | None, datetime | None, str | None, str | None]
 """(start, end, flag, reason): when a result was taken, or why that or its patient is not known."""
 _UNDATED: _Dated = (None, None, None, None)
+_Parts = list[tuple[str, fhir.Observation | fhir.Component]]
+"""What of an Observation is listed: (code, the Observation itself or its component)."""
 
 
 class Measurement(Struct, frozen=True, gc=False):
@@ -108,7 +110,7 @@ class CodeIndex:
     """Which codings matter: a coding's system and code → its canonical name, or nothing."""
 
     def __init__(self, tokens: Iterable[str]) -> None:
-        by_system: dict[str, dict[str, str]] = {}
+        by_system: dict[str | None, dict[str | None, str]] = {}
         for token in tokens:
             system, _, code = token.partition("|")
             by_system.setdefault(system, {})[code] = token
@@ -119,13 +121,13 @@ class CodeIndex:
 
     def match(self, concept: fhir.CodeableConcept) -> str | None:
         """The first coding that is listed, exactly; display, text and bare codes never match."""
+        by_system = self._by_system
         for coding in concept.coding:
-            if coding.system is not None and coding.code is not None:
-                codes = self._by_system.get(coding.system)
-                if codes is not None:
-                    token = codes.get(coding.code)
-                    if token is not None:
-                        return token
+            codes = by_system.get(coding.system)
+            if codes is not None:
+                token = codes.get(coding.code)
+                if token is not None:
+                    return token
         return None
 
 
@@ -199,12 +201,25 @@ def read_facts(
     return reader.facts(unanswered or {})
 
 
+class _Copy(NamedTuple):
+    """One version of one Observation, as one key brought it."""
+
+    resource: fhir.Observation
+    parts: _Parts
+    start: datetime | None
+    end: datetime | None
+    flag: str | None
+    reason: str | None
+
+
 class _Reader:
     def __init__(self, patient: str, index: CodeIndex, fhir_server: str | None, zone: tzinfo | None) -> None:
         self._patient_id, self._index, self._server, self._zone = patient, index, fhir_server, zone
         self._patient: PatientFact | None = None
         self._measurements: dict[str, list[Measurement]] = {}
-        self._copies: dict[str, list[tuple[fhir.Observation, _Dated]]] = {}
+        self._copies: dict[str, list[_Copy]] = {}
+        self._passed_over: dict[str, fhir.Observation] = {}
+        """Observations without a listed code, of whose ids no other has come yet: most of a large chart."""
         self._conditions: list[ConditionFact] = []
         self._medications: list[ConditionFact] = []
         self._procedures: list[ConditionFact] = []
@@ -215,33 +230,22 @@ class _Reader:
         self._unproven: set[str] = set()
         self._oldest: dict[str, datetime] = {}
         self._key = ""
-        self._readers: dict[type, Callable[..., None]] = {
-            fhir.Observation: self._observation,
-            fhir.Condition: self._condition,
-            fhir.MedicationRequest: self._medication,
-            fhir.Procedure: self._procedure,
-            fhir.Encounter: self._encounter,
-            fhir.ImagingStudy: self._imaging_study,
-            fhir.Patient: self._patient_resource,
-            fhir.Invalid: self._invalid,
-        }
 
     def read(self, key: str, content: fhir.KeyContent, expected: str | None) -> None:
         self._key = key
         self._subject = _Subject(self._patient_id, self._server, content.resources)
-        readers = self._readers
+        readers = _READERS
         if expected is not None:
             wanted = getattr(fhir, expected, None)
             readers = {kind: read for kind, read in readers.items() if kind in (wanted, fhir.Invalid)}
         for _, resource in content.resources:
             read = readers.get(type(resource))
             if read is not None:
-                read(resource)
+                read(self, resource)
 
     def facts(self, unanswered: Mapping[str, str]) -> Facts:
         for copies in self._copies.values():
-            if len(copies) > 1:
-                self._choose_version(copies)
+            self._choose_version(copies)
         return Facts(
             patient=self._patient,
             measurements=self._measurements,
@@ -258,10 +262,13 @@ class _Reader:
         )
 
     def _put_aside(self, source: str, reason: str, *, proves_nothing: bool) -> None:
-        self._set_aside[reason] = self._set_aside.get(reason, 0) + 1
-        self._unusable[source] = reason
+        self._set_apart(source, reason)
         if proves_nothing:
             self._unproven.add(self._key)
+
+    def _set_apart(self, source: str, reason: str) -> None:
+        self._set_aside[reason] = self._set_aside.get(reason, 0) + 1
+        self._unusable[source] = reason
 
     def _is_patients(self, kind: str, resource_id: str | None, subject: fhir.Reference | None) -> bool:
         reason = self._subject.reason(subject)
@@ -296,61 +303,71 @@ class _Reader:
 
     def _observation(self, resource: fhir.Observation) -> None:
         parts = self._parts(resource)
-        if not parts and resource.id not in self._copies:  # most of a large chart
-            if resource.id is not None:
-                self._copies[resource.id] = [(resource, _UNDATED)]
+        name = resource.id
+        if name is None:
+            if parts:
+                self._results(_Copy(resource, parts, *self._dated(resource)))
             return
-        copies = self._copies.setdefault(resource.id, []) if resource.id is not None else []
-        dated = self._dated(resource, is_first=not copies) if parts else _UNDATED
-        if not copies:
-            self._results(resource, parts, dated)
-        elif any(resource == copy for copy, _ in copies):
-            return
-        copies.append((resource, dated))
+        copies = self._copies.get(name)  # the same result may come in several keys and versions
+        if copies is None:
+            earlier = self._passed_over.get(name)
+            if not parts and (earlier is None or earlier == resource):  # most of a large chart
+                self._passed_over[name] = resource
+                return
+            copies = self._copies[name] = [] if earlier is None else [_Copy(earlier, [], *_UNDATED)]
+        dated = self._dated(resource) if parts else _UNDATED
+        if not any(resource == copy.resource for copy in copies):
+            copies.append(_Copy(resource, parts, *dated))
 
-    def _parts(self, resource: fhir.Observation) -> list[tuple[str, fhir.Observation | fhir.Component]]:
+    def _parts(self, resource: fhir.Observation) -> _Parts:
         """What of an Observation is listed: (code, the Observation or its component)."""
-        parts: list[tuple[str, fhir.Observation | fhir.Component]] = []
         token = self._index.match(resource.code)
-        if token is not None:
-            parts.append((token, resource))
+        parts: list[tuple[str, fhir.Observation | fhir.Component]] = [] if token is None else [(token, resource)]
         for component in resource.component:
             token = self._index.match(component.code)
             if token is not None:
                 parts.append((token, component))
         return parts
 
-    def _dated(self, resource: fhir.Observation, *, is_first: bool) -> _Dated:
-        """(start, end, flag, reason) of a listed Observation, and what that says about the key it came in.
+    def _dated(self, resource: fhir.Observation) -> _Dated:
+        """(start, end, flag, reason) of a listed Observation; what that says about its key is noted.
 
         What was cancelled or entered in error never happened: its key proves as much without it.
         """
-        happened = resource.status not in _NEVER_HAPPENED
-        start: datetime | None = None
-        end: datetime | None = None
-        flag: str | None = None
         reason = self._subject.reason(resource.subject)
-        if reason is None:
-            start, end, flag, reason = self._when(resource)
+        start, end, flag, reason = self._when(resource) if reason is None else (None, None, None, reason)
         if start is not None:
             oldest = self._oldest.get(self._key)
             if oldest is None or start < oldest:
                 self._oldest[self._key] = start
-        if reason is not None and happened:
-            if is_first:
-                self._put_aside(f"Observation/{resource.id}", reason, proves_nothing=reason != "other_patient")
-            elif reason != "other_patient":
-                self._unproven.add(self._key)
+        elif reason != "other_patient" and resource.status not in _NEVER_HAPPENED:
+            self._unproven.add(self._key)
         return start, end, flag, reason
 
-    def _results(
-        self,
-        resource: fhir.Observation,
-        parts: Iterable[tuple[str, fhir.Observation | fhir.Component]],
-        dated: _Dated,
-    ) -> None:
+    def _choose_version(self, copies: Sequence[_Copy]) -> None:
+        """Of several versions of one result only the latest counts; where that is not known, none."""
+        for copy in copies:
+            if len(copies) == 1 or all(_is_latest(copy.resource, other.resource) for other in copies):
+                self._results(copy)
+                return
+        mine = [copy for copy in copies if copy.reason not in _NOT_THE_PATIENTS]
+        starts = [copy.start for copy in mine if copy.start is not None]
+        ends = [copy.end for copy in mine if copy.end is not None]
+        start, end = (min(starts), max(ends)) if starts and ends else (None, None)
+        reason = "conflicting" if starts else "time_missing" if mine else max(str(copy.reason) for copy in copies)
+        source = f"Observation/{copies[0].resource.id}"
+        tokens = sorted({token for copy in copies for token, _ in copy.parts})
+        if tokens:
+            self._set_apart(source, reason)
+        for token in tokens:
+            self._add(Measurement(token, source, start=start, end=end, reason=reason))
+
+    def _results(self, copy: _Copy) -> None:
+        """Take the results of one version."""
+        resource, parts, start, end, flag, reason = copy
         source = f"Observation/{resource.id}"
-        start, end, flag, reason = dated
+        if reason is not None and resource.status not in _NEVER_HAPPENED and parts:
+            self._set_apart(source, reason)
         if reason in _NOT_THE_PATIENTS:  # nothing of it is carried along
             for token, _ in parts:
                 self._add(Measurement(token, source, reason=reason))
@@ -364,22 +381,6 @@ class _Reader:
                     start, end, flag, issued, reason or value_reason,
                 )
             )  # fmt: skip
-
-    def _choose_version(self, copies: Sequence[tuple[fhir.Observation, _Dated]]) -> None:
-        """Of several versions of one result only the latest counts; where that is not known, none."""
-        source = f"Observation/{copies[0][0].id}"
-        for token, found in self._measurements.items():
-            self._measurements[token] = [one for one in found if one.source != source]
-        for resource, dated in copies:
-            if all(_is_latest(resource, other) for other, _ in copies):
-                self._results(resource, self._parts(resource), dated)
-                return
-        starts = [start for _, (start, _, _, _) in copies if start is not None]
-        ends = [end for _, (_, end, _, _) in copies if end is not None]
-        start, end = (min(starts), max(ends)) if starts and ends else (None, None)
-        reason = "conflicting" if start is not None else "time_missing"
-        for token in sorted({token for resource, _ in copies for token, _ in self._parts(resource)}):
-            self._add(Measurement(token, source, start=start, end=end, reason=reason))
 
     def _when(self, resource: fhir.Observation) -> _Dated:
         """(start, end, flag, reason): the clinically relevant time is effective[x], never ``issued`` (case B-054)."""
@@ -481,6 +482,19 @@ class _Reader:
                 started,
             )
         )
+
+
+_READERS: Mapping[type, Callable[..., None]] = {
+    fhir.Observation: _Reader._observation,
+    fhir.Condition: _Reader._condition,
+    fhir.MedicationRequest: _Reader._medication,
+    fhir.Procedure: _Reader._procedure,
+    fhir.Encounter: _Reader._encounter,
+    fhir.ImagingStudy: _Reader._imaging_study,
+    fhir.Patient: _Reader._patient_resource,
+    fhir.Invalid: _Reader._invalid,
+}
+"""Of functions, not of a reader's own methods: a cycle would keep the whole chart in memory until the collector comes."""
 
 
 def _is_latest(one: fhir.Observation, other: fhir.Observation) -> bool:
