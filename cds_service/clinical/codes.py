@@ -48,7 +48,11 @@ class CodeSet:
 
     def any_of(self, tokens: Iterable[str]) -> str | None:
         """The first token that is in the set, or None."""
-        return next((token for token in tokens if token in self), None)
+        codes, prefixes = self.codes, self.prefixes
+        for token in tokens:
+            if token in codes or (prefixes and token.startswith(prefixes)):
+                return token
+        return None
 
 
 def read_code_set(document: Mapping[str, Any]) -> CodeSet:

@@ -234,7 +234,7 @@ class _Reader:
     def read(self, key: str, content: fhir.KeyContent, expected: str | None) -> None:
         self._key = key
         self._subject = _Subject(self._patient_id, self._server, content.resources)
-        readers = _READERS
+        readers = self._READERS
         if expected is not None:
             wanted = getattr(fhir, expected, None)
             readers = {kind: read for kind, read in readers.items() if kind in (wanted, fhir.Invalid)}
@@ -483,18 +483,17 @@ class _Reader:
             )
         )
 
-
-_READERS: Mapping[type, Callable[..., None]] = {
-    fhir.Observation: _Reader._observation,
-    fhir.Condition: _Reader._condition,
-    fhir.MedicationRequest: _Reader._medication,
-    fhir.Procedure: _Reader._procedure,
-    fhir.Encounter: _Reader._encounter,
-    fhir.ImagingStudy: _Reader._imaging_study,
-    fhir.Patient: _Reader._patient_resource,
-    fhir.Invalid: _Reader._invalid,
-}
-"""Of functions, not of a reader's own methods: a cycle would keep the whole chart in memory until the collector comes."""
+    _READERS: ClassVar[Mapping[type, Callable[["_Reader", Any], None]]] = {
+        fhir.Observation: _observation,
+        fhir.Condition: _condition,
+        fhir.MedicationRequest: _medication,
+        fhir.Procedure: _procedure,
+        fhir.Encounter: _encounter,
+        fhir.ImagingStudy: _imaging_study,
+        fhir.Patient: _patient_resource,
+        fhir.Invalid: _invalid,
+    }
+    """Functions, not a reader's own methods: that cycle would keep the whole chart until the collector comes."""
 
 
 def _is_latest(one: fhir.Observation, other: fhir.Observation) -> bool:
