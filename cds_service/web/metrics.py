@@ -66,11 +66,10 @@ class Counter:
 
 
 class Gauge:
-    """A number that is asked for when someone looks."""
+    """A number that is asked for when someone looks; ``kind`` is ``counter`` for one that only grows."""
 
-    kind = "gauge"
-
-    def __init__(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+    def __init__(self, name: str, meaning: str, read: Callable[[], float], kind: str = "gauge") -> None:
+        self.kind = kind
         self.name = name
         self.meaning = meaning
         self._read = read
@@ -126,9 +125,9 @@ class Registry:
         self._keep(metric)
         return metric
 
-    def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> Gauge:
-        """Declare a number that ``read`` gives when someone looks."""
-        metric = Gauge(name, meaning, read)
+    def gauge(self, name: str, meaning: str, read: Callable[[], float], *, grows: bool = False) -> Gauge:
+        """Declare a number that ``read`` gives when someone looks; ``grows`` if it only ever does."""
+        metric = Gauge(name, meaning, read, "counter" if grows else "gauge")
         self._keep(metric)
         return metric
 
@@ -165,7 +164,7 @@ def process_metrics(registry: Registry) -> None:
         with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - read on each scrape, kept light
             return int(statm.read().split()[1]) * page
 
-    registry.gauge("process_cpu_seconds_total", "User and system CPU time, in seconds.", time.process_time)
+    registry.gauge("process_cpu_seconds_total", "User and system CPU time, in seconds.", time.process_time, grows=True)
     if os.path.exists("/proc/self/statm"):  # noqa: PTH110
         registry.gauge("process_resident_memory_bytes", "Resident memory, in bytes.", resident)
     registry.gauge("python_gc_frozen_objects", "Objects that the collector no longer looks at.", gc.get_freeze_count)
