@@ -54,5 +54,5 @@ def test_a_name_is_taken_once_and_labels_are_all_given():
     asked = registry.counter("asked_total", "Asked.", {"service": ["a"]})
     with pytest.raises(ValueError, match="asked_total"):
         registry.gauge("asked_total", "Again.", lambda: 1)
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         asked.add("a", "b")
