@@ -6,7 +6,7 @@ making: incomplete, when a page is left unread. Completing missing keys from ``f
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
@@ -21,7 +21,7 @@ from cds_service.clinical import fhir_shapes
 from cds_service.clinical.facts import Facts
 from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
 from cds_service.clinical.fhir_shapes import KeyContent, decode_key
-from cds_service.clinical.times import TimeFault, interval_of
+from cds_service.clinical.times import Interval, TimeFault, interval_of
 from cds_service.errors import Fault, PatientMismatch, TooLarge, WireError
 
 __all__ = ["MAX_RESOURCES", "KeyState", "Prefetch", "features_by_key", "proves_absence", "read_prefetch"]
@@ -38,8 +38,6 @@ _UNANSWERED: Mapping[KeyState, str] = {
     "incomplete": "key_incomplete",
 }
 _ABSENT = KeyContent()
-_A_DAY = timedelta(days=1)
-"""By how much two dates may seem out of order: one may be a whole day, the other a time in it."""
 
 
 class Prefetch(Struct, frozen=True):
@@ -175,14 +173,14 @@ def _parameters(query: str) -> Mapping[str, str]:
 
 def _is_newest_first(content: KeyContent) -> bool:
     """Whether a page is sorted as it was asked: a server may pass over ``_sort``, and then its page proves nothing."""
-    starts: list[datetime] = []
+    taken: list[Interval] = []
     for _, resource in content.resources:
         text = resource.effective_date_time if isinstance(resource, fhir_shapes.Observation) else None
         try:
-            starts.append(interval_of(text or "").start)
+            taken.append(interval_of(text or ""))
         except TimeFault:
             return False
-    return all(later >= earlier - _A_DAY for later, earlier in pairwise(starts))
+    return all(newer.end >= older.start for newer, older in pairwise(taken))
 
 
 def features_by_key(service: Service, features: FeatureSet) -> Mapping[str, tuple[str, ...]]:
