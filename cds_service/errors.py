@@ -4,7 +4,9 @@
     ├── BadRequest                  the caller can mend it                      400
     │   ├── WireError               the body breaks the CDS Hooks specification
     │   └── PatientMismatch         a resource belongs to another patient
-    ├── NotAllowed                  who is calling, and may they                401
+    ├── NotAllowed                  who is calling is not known                 401
+    │   └── TokenUsed               the token was seen before
+    ├── NotPermitted                known, but this is not theirs to ask        403
     ├── TooSlow                     the body did not come in time               408
     ├── RateLimited                 one caller asks more than its share         429
     ├── UnknownService              discovery does not list this id             404
@@ -68,7 +70,15 @@ class PatientMismatch(BadRequest):
 
 
 class NotAllowed(CdsServiceError):
-    """The caller is not known, or may not do this."""
+    """The caller is not known."""
+
+
+class TokenUsed(NotAllowed):
+    """The token was used before: a replay, or a client that sends one twice."""
+
+
+class NotPermitted(CdsServiceError):
+    """The caller is known and may not ask this, whether or not it exists."""
 
 
 class TooSlow(CdsServiceError):

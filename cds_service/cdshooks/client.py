@@ -1,22 +1,27 @@
 """Who calls: what we know and agreed about one EHR, from ``clients.toml``.
 
-Authentication is not here; this is what an authenticated client may expect. Without authentication there is one
-implicit client, ``development``, which binds to loopback only (SEC-001).
+Who it is stands in ``identity.py``; ``api/ehr_auth.py`` holds each call to it. Without authentication there is one
+implicit client, ``development``, and the process binds to loopback only (SEC-001).
 """
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from cds_service.cdshooks.identity import IDENTITY_KEYS, IDENTITY_QUIRKS, LABEL, Identity, read_identity, switch, texts
 from cds_service.errors import Fault, SettingsError
 
-__all__ = ["DEVELOPMENT", "Client", "OrderCode", "SitePrevalence", "read_client"]
+__all__ = ["DEVELOPMENT", "Client", "OrderCode", "SitePrevalence", "read_client", "read_clients"]
 
 DEVELOPMENT = "development"
 
 _KEYS = {"name", "tenant", "language", "zone", "cds_hooks_1", "is_silent", "orders", "prevalence", "quirks"}
+_KEYS |= {"services", "models"} | IDENTITY_KEYS
+_QUIRKS = {"patient_prefix"} | IDENTITY_QUIRKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +60,58 @@ class Client:
     """By service id. Undeclared: words instead of a percentage."""
     patient_prefix: bool = False
     """The quirk that reads ``context.patientId`` written as ``Patient/123`` (W-02)."""
+    services: tuple[str, ...] = ()
+    """Which services it may call and sees in discovery; for others they do not exist (SEC-019)."""
+    models: tuple[str, ...] = ()
+    """Which models it may ask directly, without a chart: ``/predict`` and ``/v2``."""
+    identity: Identity | None = None
+    """None: it can't be told from others, and calls in development mode only."""
 
 
-def read_client(document: Mapping[str, Any], *, where: str) -> Client:
+def read_clients(file: Path, *, lab: bool = False) -> tuple[Client, ...]:
+    """Read ``clients.toml``.
+
+    Args:
+        file: The file; paths in it start in its folder.
+        lab: Also take what only a test bench may (``settings.lab``).
+
+    Raises:
+        SettingsError: Everything that is wrong in any table, at once.
+    """
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        raise SettingsError(Fault(str(file), f"can't be read ({type(fault).__name__})", "Mend the file")) from None
+    tables = document.pop("client", [])
+    faults = [Fault(f"{file} {key}", "unknown key", "Write [[client]] tables only") for key in sorted(document)]
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise SettingsError(*faults, Fault(f"{file} client", "not a list of tables", "Write [[client]]"))
+    clients: list[Client] = []
+    for place, table in enumerate(tables):
+        try:
+            clients.append(read_client(table, where=f"{file} client[{place}]", folder=file.parent, lab=lab))
+        except SettingsError as error:
+            faults.extend(error.faults)
+    for what in ("name", "issuer"):
+        values = [table[what] for table in tables if isinstance(table.get(what), str)]
+        faults += [
+            Fault(f"{file} client.{what}", f"two clients have the same {what}", "Give each its own")
+            for value in sorted(set(values))
+            if values.count(value) > 1
+        ]
+    if faults:
+        raise SettingsError(*faults)
+    return tuple(clients)
+
+
+def read_client(document: Mapping[str, Any], *, where: str, folder: Path = Path(), lab: bool = False) -> Client:
     """Read one ``[[client]]`` table.
 
     Args:
         document: The parsed table.
         where: File and table, for the error.
+        folder: Where the file lies; a key file's path starts there.
+        lab: See :func:`read_clients`.
 
     Raises:
         SettingsError: An unknown key, an impossible prevalence, an unknown zone; all at once.
@@ -71,10 +120,21 @@ def read_client(document: Mapping[str, Any], *, where: str) -> Client:
         Fault(f"{where}.{key}", "unknown key", "See docs/reference/clients.md for the keys")
         for key in sorted(set(document) - _KEYS)
     ]
-    name = document.get("name")
-    if not isinstance(name, str):
-        faults.append(Fault(f"{where}.name", "missing", "Name the client"))
-        name = ""
+    quirks = document.get("quirks", {})
+    if not isinstance(quirks, dict):
+        faults.append(Fault(f"{where}.quirks", "not a table", "Write [client.quirks]"))
+        quirks = {}
+    faults += [
+        Fault(f"{where}.quirks.{key}", "unknown quirk", "See docs/reference/clients.md for the quirks")
+        for key in sorted(set(quirks) - _QUIRKS)
+    ]
+    name = _label(document, "name", where, faults)
+    tenant = _label(document, "tenant", where, faults, default=name)
+    identity = read_identity(document, quirks, where=where, folder=folder, lab=lab, faults=faults)
+    services = texts(document.get("services", []), f"{where}.services", faults)
+    models = texts(document.get("models", []), f"{where}.models", faults)
+    if "issuer" in document and not (services or models):
+        faults.append(Fault(f"{where}.services", "the client may call nothing", "List the services that it may call"))
     zone = _zone(document.get("zone"), where, faults)
     prevalence = {
         service: _prevalence(table, f"{where}.prevalence.{service}", faults)
@@ -89,19 +149,35 @@ def read_client(document: Mapping[str, Any], *, where: str) -> Client:
         for order, code in orders.items()
         if not (code.system and code.code)
     ]
+    is_silent = switch(document, "is_silent", where, faults, default=True)
+    cds_hooks_1 = switch(document, "cds_hooks_1", where, faults)
+    patient_prefix = switch(quirks, "patient_prefix", f"{where}.quirks", faults)
     if faults:
         raise SettingsError(*faults)
     return Client(
         name=name,
-        tenant=str(document.get("tenant", name)),
+        tenant=tenant,
         language=document.get("language"),
         zone=zone,
-        cds_hooks_1=bool(document.get("cds_hooks_1", False)),
-        is_silent=bool(document.get("is_silent", True)),
+        cds_hooks_1=cds_hooks_1,
+        is_silent=is_silent,
         orders=orders,
         prevalence=prevalence,
-        patient_prefix=bool(document.get("quirks", {}).get("patient_prefix", False)),
+        patient_prefix=patient_prefix,
+        services=services,
+        models=models,
+        identity=identity,
     )
+
+
+def _label(document: Mapping[str, Any], key: str, where: str, faults: list[Fault], *, default: str = "") -> str:
+    value = document.get(key, default)
+    if isinstance(value, str) and LABEL.fullmatch(value):
+        return value
+    if key in document or not default:
+        what = "not a name" if key in document else "missing"
+        faults.append(Fault(f"{where}.{key}", what, "Write 1 to 64 letters, digits, dots, dashes or underscores"))
+    return default
 
 
 def _zone(name: object, where: str, faults: list[Fault]) -> tzinfo | None:

@@ -9,9 +9,18 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from cds_service.errors import Fault
-from cds_service.outbound.key_set import ALGORITHMS, KeySet, KeySetFault, read_key_set
+from cds_service.outbound.key_set import ALGORITHMS, BYTES_MAX, KeySet, KeySetFault, read_key_set
 
-__all__ = ["IDENTITY_KEYS", "IDENTITY_QUIRKS", "LABEL", "LONGEST_LIFE_S", "Identity", "read_identity"]
+__all__ = [
+    "IDENTITY_KEYS",
+    "IDENTITY_QUIRKS",
+    "LABEL",
+    "LONGEST_LIFE_S",
+    "Identity",
+    "read_identity",
+    "switch",
+    "texts",
+]
 
 IDENTITY_KEYS: Final = frozenset({"issuer", "keys", "jku", "algorithms", "tenants", "max_token_life_s", "strict_aud"})
 IDENTITY_QUIRKS: Final = frozenset({"audience", "feedback_audience"})
@@ -20,7 +29,8 @@ LONGEST_LIFE_S: Final = 3600
 LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A name that the operator gives, as the event log takes it."""
 _PUBLIC_SANDBOX: Final = "sandbox.cds-hooks.org"
-_KEY_FILE_BYTES: Final = 256 * 1024
+_FOR_OTHER_USES: Final = frozenset({"key_type", "not_for_signatures"})
+"""Such keys stand in good sets too; any other that can't be used is a mistake of whoever made the file."""
 _DO: Final = "See docs/reference/clients.md"
 
 
@@ -46,12 +56,19 @@ class Identity:
 
 
 def read_identity(
-    document: Mapping[str, Any], *, where: str, folder: Path, lab: bool, faults: list[Fault]
+    document: Mapping[str, Any],
+    quirks: Mapping[str, Any],
+    *,
+    where: str,
+    folder: Path,
+    lab: bool,
+    faults: list[Fault],
 ) -> Identity | None:
     """Read the identity of one ``[[client]]`` table.
 
     Args:
         document: The parsed table.
+        quirks: Its ``[client.quirks]``.
         where: File and table, for the faults.
         folder: Where ``clients.toml`` lies; a key file's path starts there.
         lab: Also take ``http`` key addresses on this machine and the public sandbox.
@@ -68,16 +85,15 @@ def read_identity(
             for key in sorted(IDENTITY_KEYS & set(document))
         ]
         return None
-    quirks = document.get("quirks", {})
     identity = Identity(
         issuer=_issuer(issuer, where, lab=lab, faults=faults),
         keys=_keys(document.get("keys"), where, folder=folder, lab=lab, faults=faults),
         jku=_jku(document, where, faults),
         algorithms=_algorithms(document.get("algorithms", list(DEFAULT_ALGORITHMS)), where, faults),
         tenants=_tenants(document, where, faults),
-        audiences=_texts(quirks.get("audience", []), f"{where}.quirks.audience", faults),
-        feedback_by_service_url=_switch(quirks, "feedback_audience", f"{where}.quirks", faults),
-        is_strict_aud=_switch(document, "strict_aud", where, faults),
+        audiences=texts(quirks.get("audience", []), f"{where}.quirks.audience", faults),
+        feedback_by_service_url=switch(quirks, "feedback_audience", f"{where}.quirks", faults),
+        is_strict_aud=switch(document, "strict_aud", where, faults),
         life_s=_life(document.get("max_token_life_s", 300), where, faults),
     )
     return identity if len(faults) == before else None
@@ -85,7 +101,9 @@ def read_identity(
 
 def _issuer(issuer: object, where: str, *, lab: bool, faults: list[Fault]) -> str:
     if not isinstance(issuer, str) or not re.fullmatch(r"[!-~]{1,2048}", issuer):
-        faults.append(Fault(f"{where}.issuer", "not a URI", "Write what the EHR's tokens say in iss, letter for letter"))
+        faults.append(
+            Fault(f"{where}.issuer", "not a URI", "Write what the EHR's tokens say in iss, letter for letter")
+        )
         return ""
     if not lab and _is_public_sandbox(issuer):
         faults.append(_sandbox_fault(f"{where}.issuer"))
@@ -118,9 +136,7 @@ def _keys(keys: object, where: str, *, folder: Path, lab: bool, faults: list[Fau
     file = folder / keys
     try:
         with file.open("rb") as opened:
-            body = opened.read(_KEY_FILE_BYTES + 1)
-        if len(body) > _KEY_FILE_BYTES:
-            raise KeySetFault("too_large")
+            body = opened.read(BYTES_MAX + 1)
         key_set = read_key_set(body, refuse_published=not lab)
     except OSError as failure:
         faults.append(Fault(where, f"the file can't be read ({failure.strerror})", "Name a JWK Set beside this file"))
@@ -128,7 +144,11 @@ def _keys(keys: object, where: str, *, folder: Path, lab: bool, faults: list[Fau
     except KeySetFault as fault:
         faults.append(Fault(where, f"no key of this set can be used ({fault.reason})", _DO))
         return ""
-    faults += [Fault(f"{where} {place}", f"this key can't be used ({reason})", _DO) for place, reason in key_set.left_out]
+    faults += [
+        Fault(f"{where} {place}", f"this key can't be used ({reason})", _DO)
+        for place, reason in key_set.left_out
+        if reason not in _FOR_OTHER_USES
+    ]
     return key_set
 
 
@@ -175,33 +195,42 @@ def _jku(document: Mapping[str, Any], where: str, faults: list[Fault]) -> str | 
 def _algorithms(names: object, where: str, faults: list[Fault]) -> tuple[str, ...]:
     if isinstance(names, list) and names and all(isinstance(name, str) and name in ALGORITHMS for name in names):
         return tuple(names)
-    faults.append(Fault(f"{where}.algorithms", "not a list of signature algorithms", f"Choose of {', '.join(ALGORITHMS)}"))
+    faults.append(
+        Fault(f"{where}.algorithms", "not a list of signature algorithms", f"Choose of {', '.join(ALGORITHMS)}")
+    )
     return ()
 
 
 def _tenants(document: Mapping[str, Any], where: str, faults: list[Fault]) -> tuple[str, ...]:
     if "tenants" not in document:
         return ()
-    tenants = _texts(document["tenants"], f"{where}.tenants", faults)
+    tenants = texts(document["tenants"], f"{where}.tenants", faults)
     if not tenants or not all(LABEL.fullmatch(tenant) for tenant in tenants):
-        faults.append(Fault(f"{where}.tenants", "not a list of names", "List what the claim tenant may say: letters, digits, . _ -"))
+        faults.append(
+            Fault(
+                f"{where}.tenants", "not a list of names", "List what the claim tenant may say: letters, digits, . _ -"
+            )
+        )
     if "tenant" in document:
         faults.append(Fault(f"{where}.tenant", "there are tenants already", "Write tenant, or tenants with the claim"))
     return tenants
 
 
-def _texts(values: object, where: str, faults: list[Fault]) -> tuple[str, ...]:
+def texts(values: object, where: str, faults: list[Fault]) -> tuple[str, ...]:
+    """A list of short texts, or a fault."""
     if isinstance(values, list) and all(isinstance(value, str) and 1 <= len(value) <= 2048 for value in values):
         return tuple(values)
     faults.append(Fault(where, "not a list of texts", _DO))
     return ()
 
 
-def _switch(document: Mapping[str, Any], key: str, where: str, faults: list[Fault]) -> bool:
-    value = document.get(key, False)
+def switch(document: Mapping[str, Any], key: str, where: str, faults: list[Fault], *, default: bool = False) -> bool:
+    """``true`` or ``false``, or a fault."""
+    value = document.get(key, default)
     if not isinstance(value, bool):
         faults.append(Fault(f"{where}.{key}", "neither true nor false", _DO))
-    return value is True
+        return default
+    return value
 
 
 def _life(seconds: object, where: str, faults: list[Fault]) -> int:

@@ -23,6 +23,7 @@ from cds_service.events.ids import microseconds
 from cds_service.events.opening import Lock, open_file
 from cds_service.events.schema import AnyEvent, Outcome, decode
 from cds_service.events.table import READ, Row, is_whole, row
+from cds_service.events.used_tokens import UsedToken
 from cds_service.events.writer import Append, Writer
 
 __all__ = ["CardKnown", "EventStore", "ShownCard", "StoredEvent", "open_store"]
@@ -114,6 +115,7 @@ def open_store(path: Path, *, busy_ms: int = BUSY_MS) -> "EventStore":
     try:
         reading = connect(path, busy_ms=busy_ms, read_only=True)
         reading.execute("SELECT seq FROM event LIMIT 1").fetchall()
+        reading.execute("SELECT until FROM used_token LIMIT 1").fetchall()
         writer = Writer(path, partial(connect, path, busy_ms=busy_ms))
     except (sqlite3.Error, OSError) as failure:
         if reading is not None:
@@ -138,23 +140,26 @@ class EventStore:
         """Whether the last commit was kept; before the first one, yes."""
         return not self._writer.failed
 
-    async def append(self, events: Sequence[AnyEvent]) -> tuple[int, ...]:
+    async def append(self, events: Sequence[AnyEvent], replay: UsedToken | None = None) -> tuple[int, ...]:
         """Keep events: all of them or none, on disk when this returns.
 
         Args:
             events: Any number. One that is in the store already (by its id) is not stored again.
+            replay: The token by which they came, which may be used once: the events are kept together with that it
+                was, in one transaction. Without events it is kept alone.
 
         Returns:
             Their sequence numbers; for a repeat, the number that it has.
 
         Raises:
             StoreUnavailable: They can't be kept now. Nothing may be acknowledged; the caller may try again.
+            TokenUsed: The token was used before, here or by another process on this store; nothing is kept.
             msgspec.ValidationError: A field breaks the schema: a fault of our own code, and nothing is stored.
         """
-        if not events:
+        if not events and replay is None:
             return ()
         loop = asyncio.get_running_loop()
-        append = Append(_rows(events), loop.create_future(), loop)
+        append = Append(_rows(events), loop.create_future(), loop, token=replay)
         self._writer.put(append)
         seqs: tuple[int, ...] = await append.future
         return seqs

@@ -1,4 +1,4 @@
-"""The one table of the store: an event's JSON, and beside it the few columns that a chart open looks things up by.
+"""The table of events: an event's JSON, and beside it the few columns that a chart open looks things up by.
 
 The columns are derived from the event and never say anything else; :func:`row` is the only place that derives them,
 and a full check of the store derives them again.
@@ -19,13 +19,17 @@ from cds_service.events.schema import (
     RuleFired,
     encode,
 )
+from cds_service.events.used_tokens import CREATE_TOKENS
 
 __all__ = ["APPLICATION_ID", "CREATE", "FORMAT", "NOT_ELIGIBLE", "READ", "Row", "checksum", "insert", "is_whole", "row"]
 
 APPLICATION_ID: Final = 0x43445345
 """``CDSE``: says whose file this is, so that another SQLite file is never taken for a store."""
-FORMAT: Final = 1
-"""``user_version``; a store written by a newer version is refused, an older one is read."""
+FORMAT: Final = 2
+"""``user_version``; a store written by a newer version is refused, an older one is read and brought up to this one.
+
+2: the table of used tokens (``used_tokens.py``).
+"""
 
 CREATE: Final = f"""
 CREATE TABLE event (
@@ -46,6 +50,7 @@ CREATE TABLE event (
 CREATE INDEX shown ON event (patient, at) WHERE patient IS NOT NULL AND card IS NOT NULL;
 CREATE INDEX of_card ON event (card) WHERE card IS NOT NULL;
 CREATE INDEX opened ON event (service, tenant, seq) WHERE open > 0;
+{CREATE_TOKENS}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """

@@ -2,23 +2,25 @@
 
 Group commit without waiting: an idle store commits one event at once, a busy one many with one fsync. One SQL
 statement is one transaction (``BEGIN`` … ``COMMIT`` only for very large appends), so that the thread gives up the
-interpreter lock once a batch. A failed commit acknowledges nothing, and the connection is opened afresh.
+interpreter lock once a batch; appends that use a token take three. A failed commit acknowledges nothing, and the connection is opened afresh.
 """
 
 import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from cds_service.errors import Fault, StoreUnavailable
+from cds_service.errors import Fault, StoreUnavailable, TokenUsed
 from cds_service.events.database import disk_fault
 from cds_service.events.faults import faultpoint
 from cds_service.events.table import FORMAT, Row, insert
+from cds_service.events.used_tokens import UsedToken, forget_ended, keep_unused
 
 __all__ = ["Append", "Writer"]
 
@@ -30,6 +32,8 @@ IDLE_S: Final = 0.25
 """So long without work, and what the journal holds is moved into the database file."""
 PROBE_S: Final = 1.0
 """So often a store that failed tries again by itself."""
+SWEEP_S: Final = 60.0
+"""So often tokens that have ended are removed."""
 JOURNAL_PAGES_MAX: Final = 4_096
 """16 MiB of 4 KiB pages: then the journal is moved even under load; overwriting a small one is cheaper than growing."""
 _PAGES_A_COMMIT: Final = 4
@@ -45,8 +49,10 @@ class Append:
     """An ``asyncio.Future`` or a ``concurrent.futures.Future``."""
     loop: Any = None
     """The asyncio loop of the future; None for the other kind."""
+    token: UsedToken | None = None
+    """What may be used once only: the rows go in with it, or not at all."""
     seqs: tuple[int, ...] = ()
-    error: StoreUnavailable | None = None
+    error: StoreUnavailable | TokenUsed | None = None
     is_settled: bool = False
     """Its caller is told, or on the way to be."""
 
@@ -77,6 +83,7 @@ class Writer:
         self._name = str(path)
         self._batch: list[Append] = []
         self._unmoved_pages = 0
+        self._sweep_at = 0.0
         self._closed = False
         self._gate = threading.Lock()
         """What is queued behind it is written or refused, never forgotten."""
@@ -144,7 +151,7 @@ class Writer:
             append = self._queue.get(timeout=wait_s)
             while append is not None:
                 self._batch.append(append)
-                rows += len(append.rows)
+                rows += len(append.rows) or 1
                 if rows >= BATCH_ROWS:
                     return False
                 append = self._queue.get_nowait()
@@ -187,22 +194,30 @@ class Writer:
 
     def _commit(self, batch: list[Append]) -> None:
         connection = self._connected()
-        rows = [row for append in batch for row in append.rows]
         faultpoint("before_write")
-        if len(rows) <= 2 * BATCH_ROWS:
+        tokens = [append.token for append in batch if append.token is not None]
+        rows = [row for append in batch for row in append.rows]
+        if not tokens and len(rows) <= 2 * BATCH_ROWS:
             seqs = _insert(connection, rows)
         else:
-            seqs = []
             connection.execute("BEGIN IMMEDIATE")
+            if tokens:
+                _refuse_used(connection, batch, tokens)
+                rows = [row for append in batch if append.error is None for row in append.rows]
+            seqs = []
             for first in range(0, len(rows), BATCH_ROWS):
                 seqs += _insert(connection, rows[first : first + BATCH_ROWS])
+            if tokens and time.monotonic() >= self._sweep_at:
+                self._sweep_at = time.monotonic() + SWEEP_S
+                forget_ended(connection, time.time())
             connection.execute("COMMIT")
         faultpoint("after_commit")
-        self._unmoved_pages += _PAGES_A_COMMIT + len(rows)
+        self._unmoved_pages += _PAGES_A_COMMIT + len(rows) + len(tokens)
         first = 0
         for append in batch:
-            append.seqs = tuple(seqs[first : first + len(append.rows)])
-            first += len(append.rows)
+            if append.error is None:
+                append.seqs = tuple(seqs[first : first + len(append.rows)])
+                first += len(append.rows)
 
     def _connected(self) -> sqlite3.Connection:
         """The connection, to the very file that was checked at start."""
@@ -237,6 +252,14 @@ def _insert(connection: sqlite3.Connection, rows: list[Row]) -> list[int]:
     statement = f"SELECT id, seq FROM event WHERE id IN ({marks})"  # noqa: S608 - no value in it
     known = dict(connection.execute(statement, [row[0] for row in rows]).fetchall())
     return [known[row[0]] for row in rows]
+
+
+def _refuse_used(connection: sqlite3.Connection, batch: list[Append], tokens: Sequence[UsedToken]) -> None:
+    """Inside the transaction: mark the appends whose token was used before; their rows are left out."""
+    unused = iter(keep_unused(connection, tokens))
+    for append in batch:
+        if append.token is not None and not next(unused):
+            append.error = TokenUsed(Fault("Authorization", "the token was used before", "Send a new one"))
 
 
 def _tell(batch: list[Append]) -> None:

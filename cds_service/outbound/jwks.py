@@ -17,13 +17,12 @@ import httpx
 import structlog
 
 from cds_service.errors import Fault, SettingsError
-from cds_service.outbound.key_set import KeySet, KeySetFault, VerifyingKey, read_key_set
+from cds_service.outbound.key_set import BYTES_MAX, KeySet, KeySetFault, VerifyingKey, read_key_set
 
 __all__ = ["FixedKeys", "KeyRing", "fetch_key_set", "trusted_authorities"]
 
 CONNECT_S: Final = 2.0
 TOTAL_S: Final = 3.0
-BYTES_MAX: Final = 256 * 1024
 FRESH_S: Final = 600.0
 """How long a set counts when its server says nothing; ``Cache-Control: max-age`` within the bounds below wins."""
 FRESH_BOUNDS_S: Final = (60.0, 3600.0)
@@ -79,7 +78,7 @@ def trusted_authorities(more: Path | None = None) -> ssl.SSLContext:
 
 
 async def fetch_key_set(url: str, *, authorities: ssl.SSLContext, refuse_published: bool = True) -> Fetched:
-    """Ask one address for its key set: no redirect, no proxy of the environment, no more than :data:`BYTES_MAX` bytes.
+    """Ask one address for its key set: no redirect, no proxy of the environment, no more than 256 KiB.
 
     Raises:
         KeySetFault: It did not give one in time; ``reason`` says why in a word.

@@ -15,10 +15,12 @@ from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 __all__ = [
-    "ALGORITHMS", "KEYS_MAX", "KID_MAX", "PUBLISHED_KEYS", "KeySet", "KeySetFault", "VerifyingKey", "is_signed_by",
+    "ALGORITHMS",
+    "BYTES_MAX", "KEYS_MAX", "KID_MAX", "PUBLISHED_KEYS", "KeySet", "KeySetFault", "VerifyingKey", "is_signed_by",
     "parse_strictly", "read_key_set", "unfold",
 ]  # fmt: skip
 
+BYTES_MAX: Final = 256 * 1024
 KEYS_MAX: Final = 100
 KID_MAX: Final = 256
 _RSA_BITS: Final = range(2048, 8193)
@@ -132,8 +134,10 @@ def read_key_set(body: bytes, *, refuse_published: bool = True) -> KeySet:
         refuse_published: Leave out keys whose private half everybody has (:data:`PUBLISHED_KEYS`).
 
     Raises:
-        KeySetFault: It is no JWK Set, has more than 100 keys, or none that can verify.
+        KeySetFault: It is no JWK Set, is larger than 256 KiB, has more than 100 keys, or none that can verify.
     """
+    if len(body) > BYTES_MAX:
+        raise KeySetFault("too_large")
     try:
         document = parse_strictly(body)
     except ValueError:

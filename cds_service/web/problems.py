@@ -13,6 +13,7 @@ from cds_service.errors import (
     DataUnavailable,
     Fault,
     NotAllowed,
+    NotPermitted,
     RateLimited,
     TooLarge,
     TooSlow,
@@ -26,6 +27,7 @@ __all__ = ["UNAUTHORISED_BODY", "operation_outcome", "status_of", "to_response"]
 _STATUS: tuple[tuple[type[CdsServiceError], int], ...] = (
     (BadRequest, 400),
     (NotAllowed, 401),
+    (NotPermitted, 403),
     (UnknownService, 404),
     (TooSlow, 408),
     (DataUnavailable, 412),

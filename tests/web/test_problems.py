@@ -11,7 +11,7 @@ from cds_service.web.problems import UNAUTHORISED_BODY, status_of, to_response
 from tests.web.served import ERRORS, ask, make_door
 
 STATUS = {
-    "BadRequest": 400, "WireError": 400, "PatientMismatch": 400, "NotAllowed": 401, "UnknownService": 404,
+    "BadRequest": 400, "WireError": 400, "PatientMismatch": 400, "NotAllowed": 401, "TokenUsed": 401, "NotPermitted": 403, "UnknownService": 404,
     "TooSlow": 408, "DataUnavailable": 412, "TooLarge": 413, "UnsupportedMedia": 415, "RateLimited": 429,
     "Unavailable": 503, "StoreUnavailable": 503, "Overloaded": 503, "BundleError": 500,
 }  # fmt: skip
