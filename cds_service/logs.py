@@ -23,7 +23,7 @@ ALLOWED_KEYS: Final = frozenset({
     # what happened
     "event", "level", "at", "logger", "count", "status", "reason", "detail", "door", "outcome", "arm", "matched",
     # who and where, by names that the operator gave
-    "tenant", "client", "service", "hook", "model", "version", "route", "method", "request_id", "language",
+    "iss", "kid", "jti", "tenant", "client", "service", "hook", "model", "version", "route", "method", "request_id", "language",
     "host", "port", "address", "workers", "folder", "file", "setting", "command", "quirk",
     # how much
     "took_ms", "bytes", "bytes_in", "bytes_out", "seq", "events", "cards", "opens", "faults", "resources", "connections",
