@@ -229,8 +229,6 @@ def _term(match: re.Match[str]) -> tuple[Fraction, Mapping[str, int]]:
             return Fraction(1), {}
         raise UnitError("the unit is not a UCUM code")
     power = int(exponent) if exponent else 1
-    if unit in ("10*", "10^") and not exponent:
-        power = 1
     prefix_factor, (_, atom_factor, dimensions) = _prefixed(unit)
     return (prefix_factor * atom_factor) ** power, {base: count * power for base, count in dimensions.items()}
 

@@ -51,6 +51,7 @@ WINDOW = FEATURES["glucose"].window_days
         pytest.param([result(at="0001-01-01")],                                  None,   "stale",              id="the calendar's first day is no fault of ours"),
         pytest.param([result(at="0001-01-01T00:00:00+14:00")],                   None,   "stale",              id="whatever its offset"),
         pytest.param([result(at="9999-12-31T23:59:59-12:00")],                   None,   "time_in_future",     id="nor its last"),
+        pytest.param([result(effectiveDateTime=None, effectivePeriod={"start": ago(1), "end": ago(-1)})], None, "time_in_future", id="a period that is not over"),
         pytest.param([result(value=10)],                                         10,     None,                 id="both ends of the plausible are inside"),
         pytest.param([result(value=2000)],                                       2000,   None,                 id="the upper too"),
         pytest.param([result(value=2000.1)],                                     None,   "implausible",        id="the impossible is refused, not clipped"),
