@@ -161,7 +161,12 @@ def create_app(parts: Parts, *, more_routes: tuple[BaseRoute, ...] = ()) -> Door
 async def _lifespan(parts: Parts, _: object) -> AsyncIterator[None]:
     names = [service.id for service in parts.catalog.services]
     versions = {name: model.version for name, model in parts.models.items()}
-    log.info("service_started", services=names, models=versions, development=parts.settings.is_development)
+    log.info(
+        "service_started",
+        service=names,
+        version=[f"{name} {version}" for name, version in versions.items()],
+        address=f"{parts.settings.host}:{parts.settings.port}",
+    )
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 50, 50)
