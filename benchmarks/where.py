@@ -97,7 +97,7 @@ async def _timed(template: str, parts) -> dict[str, float]:
     now = datetime.now(UTC)
     request = read_request(body, hooks=("patient-view",))
     patient = request.context.patient_id
-    pseudonym = parts.pseudonymise(patient)
+    pseudonym = parts.pseudonymise(patient, parts.client.tenant)
     prefetch = read_prefetch(service, request.prefetch, patient=patient)
     reading = partial(
         read_facts, prefetch.contents, patient=patient, index=desk.index, fhir_server=request.fhir_server,
@@ -152,7 +152,7 @@ async def _timed(template: str, parts) -> dict[str, float]:
         "prediction": await _cost(lambda: predict(model, features)),
         "card": await _cost(lambda: desk.writer.prediction(prediction, chart, client, language)),
         "answer's JSON": await _cost(lambda: write_response([card])),
-        "pseudonym": await _cost(lambda: parts.pseudonymise(patient)),
+        "pseudonym": await _cost(lambda: parts.pseudonymise(patient, parts.client.tenant)),
         "event, checked and encoded": await _cost(write_event),
     }
     steps["durable commit (thread, SQLite, fsync)"] = await _cost(commit) - steps["event, checked and encoded"]

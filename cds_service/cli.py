@@ -94,20 +94,25 @@ def serve(file: Path | None, **given: Any) -> None:
     """Serve the CDS services.
 
     \b
+    $ cds-service serve --settings settings.toml
     $ CDS_AUTH=off-for-development cds-service serve --port 8000
     """
-    settings = read_settings(file, **given)
-    settings.check()
     from cds_service.logs import configure_logging
     from cds_service.service_app import create_app, open_parts
+    from cds_service.trust import check_start
 
+    settings = read_settings(file, **given)
+    check_start(settings)
     configure_logging(level=settings.log_level)
+    click.echo(f"Serving at {settings.scheme}://{settings.host}:{settings.port}/cds-services", err=True)
+    if settings.is_development:
+        click.echo("Development without authentication: not for patients.", err=True)
+    elif settings.lab:
+        click.echo("A lab: anybody can sign what it trusts. Not for patients.", err=True)
     if settings.workers > 1:
         _run_workers(settings)
         return
     parts = open_parts(settings)
-    click.echo(f"Serving at http://{settings.host}:{settings.port}/cds-services", err=True)
-    click.echo("Development without authentication: not for patients.", err=True)
     _run(create_app(parts), settings, parts.limits)
 
 
@@ -115,20 +120,63 @@ def serve(file: Path | None, **given: Any) -> None:
 @click.option("--hooks", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None)
 @click.option("--assets", type=click.Path(path_type=Path, exists=True, file_okay=False), default=None)
 @click.option("--production", is_flag=True, help="Refuse what a real site must not have, such as no owner.")
+@click.option("--jwt", "token", help="Instead: would this token be accepted, and if not, why? - reads standard input.")
+@click.option("--service", help="With --jwt: the service that it is for  [default: discovery]")
+@click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="With --jwt.")
 @says_what_is_wrong
-def check(hooks: Path | None, assets: Path | None, *, production: bool) -> None:
+def check(
+    hooks: Path | None,
+    assets: Path | None,
+    token: str | None,
+    service: str | None,
+    file: Path | None,
+    *,
+    production: bool,
+) -> None:
     """Validate every service folder and the model bundle that it names; file and line of each fault.
 
     \b
     $ cds-service check
     dysglycaemia-screening: 9 prefetch keys, model dysglycaemia 1.0.0, 9 examples
+    $ cds-service check --settings settings.toml --service dysglycaemia-screening --jwt - < token
+    aud: aud does not name the address that was called. Compare with public_base_url and the path
     """
+    if token is not None:
+        from cds_service.trust import explain_token
+
+        text = click.get_text_stream("stdin").read() if token == "-" else token
+        verdict, is_accepted = explain_token(read_settings(file), text.strip(), service)
+        click.echo(verdict)
+        sys.exit(0 if is_accepted else 1)
     from cds_service.cdshooks.check_all import check_all
 
     report = check_all(hooks or shipped("hooks"), assets or shipped("model_assets"), production=production)
     for line in report.lines:
         click.echo(line)
     sys.exit(report.exit_code)
+
+
+@main.group()
+def keys() -> None:
+    """The keys by which EHRs sign."""
+
+
+@keys.command()
+@click.argument("issuer")
+@click.argument("kid")
+@click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="settings.toml")
+@says_what_is_wrong
+def drop(issuer: str, kid: str, file: Path | None) -> None:
+    """Accept nothing more that this key signed, from the next request on.
+
+    \b
+    $ cds-service keys drop https://ehr.hospital-a.example 2026-04
+    Dropped. Workers on this state refuse it from now on.
+    """
+    from cds_service.api.denied_keys import deny_key
+
+    is_new = deny_key(read_settings(file).denied_keys, issuer, kid)
+    click.echo("Dropped. Workers on this state refuse it from now on." if is_new else "It was dropped before.")
 
 
 @main.command()
@@ -257,7 +305,19 @@ def _run(app: Any, settings: Settings, limits: Any) -> None:
         log_config=None,
         timeout_keep_alive=int(limits.keep_alive_s),
         timeout_graceful_shutdown=20,
+        **_tls(settings),
     )
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    """What uvicorn needs to end TLS itself: 1.3, or 1.2 with forward secrecy and authenticated encryption only."""
+    if settings.tls_certificate is None:
+        return {}
+    return {
+        "ssl_certfile": str(settings.tls_certificate),
+        "ssl_keyfile": str(settings.tls_key),
+        "ssl_ciphers": "ECDHE+AESGCM:ECDHE+CHACHA20",
+    }
 
 
 def _run_workers(settings: Settings) -> None:
@@ -284,4 +344,5 @@ def _run_workers(settings: Settings) -> None:
         log_config=None,
         timeout_keep_alive=int(limits.keep_alive_s),
         timeout_graceful_shutdown=20,
+        **_tls(settings),
     )

@@ -1,35 +1,37 @@
 """All wiring of the serving process; settings become values here."""
 
+import asyncio
 import gc
 import os
-import tomllib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 
 import structlog
 from starlette.routing import BaseRoute, Router
 
 from cds_service.answer import Desk, open_desk
+from cds_service.api.caller import everybody_is
 from cds_service.api.docs_page import docs_routes
 from cds_service.api.hooks import HookDoor, hook_routes
 from cds_service.api.inference import inference_routes
 from cds_service.api.openapi import openapi_routes
-from cds_service.api.operations import WITHOUT_AUTHENTICATION, operations_routes
+from cds_service.api.operations import LAB, WITHOUT_AUTHENTICATION, operations_routes
 from cds_service.api.predict import Window, predict_routes
 from cds_service.cdshooks.catalog import Catalog, load_services
 from cds_service.cdshooks.check import load_fitting_services
 from cds_service.cdshooks.check_all import facts_of, open_champion
-from cds_service.cdshooks.client import DEVELOPMENT, Client, read_client
-from cds_service.errors import Fault, SettingsError
+from cds_service.cdshooks.client import DEVELOPMENT, Client
+from cds_service.errors import CdsServiceError, Fault, SettingsError
 from cds_service.events.pseudonym import load_key, load_or_create_key, pseudonymise, purpose_key
 from cds_service.events.store import EventStore, open_store
 from cds_service.logs import configure_logging
 from cds_service.model.chain import prevalence_shift
 from cds_service.model.runtime import Model
 from cds_service.settings import Settings
+from cds_service.trust import Trust, open_trust, read_trusted
 from cds_service.web.asgi import Door
 from cds_service.web.cors import CORS
 from cds_service.web.limits import Limits
@@ -53,11 +55,20 @@ class Parts:
     models: dict[str, Model]
     desks: dict[tuple[str, str], Desk]
     store: EventStore
-    client: Client
+    clients: tuple[Client, ...]
+    """Those of ``clients.toml``, or the one implicit client."""
     registry: Registry
     clock: Clock
-    pseudonymise: Callable[[str], str]
+    pseudonymise: Callable[[str, str], str]
+    """(patient, tenant) → the patient's name in the log."""
     limits: Limits
+    trust: Trust | None
+    """None in development: nobody is asked who they are."""
+
+    @property
+    def client(self) -> Client:
+        """The implicit client of development mode."""
+        return next(client for client in self.clients if client.name == DEVELOPMENT)
 
 
 def open_parts(settings: Settings, *, clock: Clock | None = None) -> Parts:
@@ -80,24 +91,33 @@ def open_parts(settings: Settings, *, clock: Clock | None = None) -> Parts:
         )
         for service in catalog.services
     }
-    client = _implicit_client(settings)
-    _check_prevalence(client, desks.values())
-    key = _pseudonym_key(settings)
+    clients = read_trusted(settings, services={service.id for service in catalog.services}, models=set(models))
+    for client in clients:
+        _check_prevalence(client, desks.values())
+    master = _pseudonym_key(settings)
     registry = Registry()
     process_metrics(registry)
+    clock = clock or _now
+    store = open_store(settings.event_store)
+    trust = None
+    if not settings.is_development:
+        try:
+            trust = open_trust(settings, clients, clock=clock, append=store.append, registry=registry)
+        except CdsServiceError:
+            store.close()
+            raise
     return Parts(
         settings=settings,
         catalog=catalog,
         models=models,
         desks=desks,
-        store=open_store(settings.event_store),
-        client=client,
+        store=store,
+        clients=clients,
         registry=registry,
-        clock=clock or _now,
-        pseudonymise=partial(
-            pseudonymise, tenant=client.tenant, key=purpose_key(key, purpose="pseudonym", tenant=client.tenant)
-        ),
+        clock=clock,
+        pseudonymise=_pseudonyms(master),
         limits=Limits(deadline_s=settings.deadline_ms / 1000),
+        trust=trust,
     )
 
 
@@ -108,28 +128,30 @@ def create_app(parts: Parts, *, more_routes: tuple[BaseRoute, ...] = ()) -> Door
         parts: What is open; closed when the server shuts down.
         more_routes: The sandbox's pages and its FHIR server; they come last.
     """
-    settings, registry = parts.settings, parts.registry
+    settings, registry, trust = parts.settings, parts.registry, parts.trust
     window = Window(
         models=parts.models,
         append_events=parts.store.append,
         clock=parts.clock,
-        tenant=parts.client.tenant,
-        client=parts.client.name,
-        site_prevalence=_prevalence_by_model(parts),
+        tenant=parts.client.tenant if trust is None else None,
+        client=parts.client.name if trust is None else None,
+        site_prevalence=_prevalence_by_model(parts.catalog, parts.client) if trust is None else None,
         limits=parts.limits,
+        authenticate=None if trust is None else trust.authenticate,
+        prevalence_of={client.name: _prevalence_by_model(parts.catalog, client) for client in parts.clients},
     )
     hooks = HookDoor(
         catalog=parts.catalog,
         desks=parts.desks,
         store=parts.store,
-        client=parts.client,
+        authenticate=everybody_is(parts.client, parts.store.append) if trust is None else trust.authenticate,
         pseudonymise=parts.pseudonymise,
         clock=parts.clock,
         registry=registry,
         events_required=settings.events_required,
         limits=parts.limits,
     )
-    mode = WITHOUT_AUTHENTICATION if settings.is_development else "production"
+    mode = WITHOUT_AUTHENTICATION if settings.is_development else LAB if settings.lab else "production"
     routes: list[BaseRoute] = [
         *hook_routes(hooks),
         *predict_routes(window),
@@ -138,9 +160,15 @@ def create_app(parts: Parts, *, more_routes: tuple[BaseRoute, ...] = ()) -> Door
             mode=mode,
             checks={"models": lambda: bool(parts.models), "store": lambda: parts.store.ready},
             registry=registry,
+            is_open=settings.is_development,
+            metrics_token=None if trust is None else trust.metrics_token,
         ),
-        *openapi_routes(parts.models, parts.catalog.discovery()["services"], authenticated=not settings.is_development),
-        *docs_routes(),
+        *openapi_routes(
+            parts.models,
+            parts.catalog.discovery()["services"],
+            authenticate=None if trust is None else trust.authenticate,
+        ),
+        *(docs_routes() if trust is None else ()),  # a browser has no token of an EHR to read /openapi.json with
         *more_routes,
     ]
     router = Router(routes, redirect_slashes=False, lifespan=partial(_lifespan, parts))
@@ -170,9 +198,15 @@ async def _lifespan(parts: Parts, _: object) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 50, 50)
+    fetching = [] if parts.trust is None else parts.trust.keep_fresh()
     try:
         yield
     finally:
+        for task in fetching:
+            task.cancel()
+        await asyncio.gather(*fetching, return_exceptions=True)
+        if parts.trust is not None:
+            parts.trust.authenticate.close()
         parts.store.close()
         log.info("service_stopped")
 
@@ -182,23 +216,6 @@ def worker_app() -> Door:
     settings = Settings.model_validate_json(os.environ["CDS_WORKER_SETTINGS"])
     configure_logging(level=settings.log_level)
     return create_app(open_parts(settings))
-
-
-def _implicit_client(settings: Settings) -> Client:
-    """The one client while there is no authentication: ``development``, whose site check counts as signed."""
-    if settings.clients is None:
-        return Client(name=DEVELOPMENT, tenant=DEVELOPMENT, is_silent=False)
-    where = str(settings.clients)
-    try:
-        document = tomllib.loads(settings.clients.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as fault:
-        raise SettingsError(Fault(where, f"can't be read ({type(fault).__name__})", "Mend the file")) from None
-    for place, table in enumerate(document.get("client", [])):
-        if table.get("name") == DEVELOPMENT:
-            return read_client(table, where=f"{where} client[{place}]")
-    raise SettingsError(
-        Fault(where, f"there is no [[client]] named {DEVELOPMENT}", "Without authentication that one is who calls")
-    )
 
 
 def _check_prevalence(client: Client, desks: Iterable[Desk]) -> None:
@@ -216,12 +233,18 @@ def _check_prevalence(client: Client, desks: Iterable[Desk]) -> None:
             ) from None
 
 
-def _prevalence_by_model(parts: Parts) -> dict[str, dict[str, float]]:
+def _prevalence_by_model(catalog: Catalog, client: Client) -> dict[str, dict[str, float]]:
     return {
         service.model: dict(site.by_output)
-        for service in parts.catalog.services
-        if (site := parts.client.prevalence.get(service.id)) is not None
+        for service in catalog.services
+        if (site := client.prevalence.get(service.id)) is not None
     }
+
+
+def _pseudonyms(master: bytes) -> Callable[[str, str], str]:
+    """A patient's name in the log, by a key of each tenant's own."""
+    key_of = lru_cache(maxsize=4096)(lambda tenant: purpose_key(master, purpose="pseudonym", tenant=tenant))
+    return lambda patient, tenant: pseudonymise(patient, tenant=tenant, key=key_of(tenant))
 
 
 def _pseudonym_key(settings: Settings) -> bytes:

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,7 +31,7 @@ class Settings(BaseModel):
 
     auth: Literal["jwt", "off-for-development"] = "jwt"
     public_base_url: str | None = None
-    """The URL under which clients call us; None: as bound."""
+    """The URL under which clients call us, from which audiences are built; None: as bound, in development only."""
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     workers: int = Field(1, ge=1, le=64)
@@ -39,6 +40,18 @@ class Settings(BaseModel):
     hooks: Path = Field(default_factory=lambda: shipped("hooks"))
     assets: Path = Field(default_factory=lambda: shipped("model_assets"))
     clients: Path | None = None
+    """``clients.toml``; production needs it."""
+    behind_tls_proxy: bool = False
+    """Declares that what reaches ``host`` comes from a gateway of ours that ends TLS (CH-007)."""
+    tls_certificate: Path | None = None
+    """With ``tls_key``: this process ends TLS itself."""
+    tls_key: Path | None = None
+    keys_ca_file: Path | None = None
+    """Further certificate authorities, PEM, for the addresses of key sets: the hospital's own."""
+    metrics_token_file: Path | None = None
+    """What a scraper sends as its bearer token; without it production answers ``/metrics`` to nobody."""
+    lab: bool = False
+    """A test bench: key sets over http from this machine, the public sandbox's issuer; loopback addresses only."""
     deadline_ms: int = Field(2000, ge=50, le=30_000)
     events_required: bool = True
     """No card without its event on disk (F10)."""
@@ -54,40 +67,76 @@ class Settings(BaseModel):
         return self.auth == AUTH_OFF
 
     @property
+    def scheme(self) -> str:
+        """What this process itself speaks."""
+        return "http" if self.tls_certificate is None else "https"
+
+    @property
     def event_store(self) -> Path:
         return self.state / "events" / "events.db"
+
+    @property
+    def denied_keys(self) -> Path:
+        return self.state / "denied_keys.json"
 
     @property
     def pseudonym_key(self) -> Path:
         return self.pseudonym_key_file or self.state / "pseudonym.key"
 
     def check(self) -> None:
-        """Refuse to run in a way that is not safe (SEC-001, CH-007, CH-282).
+        """Refuse to run in a way that is not safe (SEC-001, CH-007, CH-282, CH-311).
 
         Raises:
             SettingsError: Every reason at once.
         """
-        faults: list[Fault] = []
-        if not self.is_development:
-            faults.append(
-                Fault(
-                    "auth",
-                    "this release can't authenticate EHRs yet, so it serves no production traffic",
-                    f"For development on this machine write CDS_AUTH={AUTH_OFF}; see docs/operators/running.md",
-                )
-            )
-        elif not _is_loopback(self.host):
-            faults.append(
-                Fault(
-                    "host",
-                    "development mode knows no clients and binds to loopback addresses only",
-                    "Use 127.0.0.1, or a tunnel to it",
-                )
-            )
-        if "*" in self.cors_origins and not self.is_development:
-            faults.append(Fault("cors_origins", "* is for development only", "List the origins"))
+        faults = self.faults()
         if faults:
             raise SettingsError(*faults)
+
+    def faults(self) -> list[Fault]:
+        """Everything that makes these settings unsafe."""
+        faults: list[Fault] = []
+        if (self.is_development or self.lab) and not _is_loopback(self.host):
+            what = "development mode knows no clients" if self.is_development else "a lab trusts what anybody can sign"
+            faults.append(Fault("host", f"{what} and binds to loopback addresses only", "Use 127.0.0.1"))
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            faults.append(Fault("tls_key", "certificate and key go together", "Set tls_certificate and tls_key"))
+        faults += [
+            Fault(name, "there is no such file", "Name a file that the service's user can read")
+            for name in ("clients", "tls_certificate", "tls_key", "keys_ca_file", "metrics_token_file")
+            if (file := getattr(self, name)) is not None and not file.is_file()
+        ]
+        if self.is_development:
+            return faults
+        if self.clients is None:
+            faults.append(Fault("clients", "nobody may call", "Name a clients.toml; see docs/reference/clients.md"))
+        faults += self._base_url_faults()
+        if not self.allowed_hosts or "*" in self.allowed_hosts:
+            faults.append(Fault("allowed_hosts", "any Host would be answered", "List the names by which we are called"))
+        if "*" in self.cors_origins:
+            faults.append(Fault("cors_origins", "* is for development only", "List the origins"))
+        if self.tls_certificate is None and not (self.behind_tls_proxy or self.lab):
+            faults.append(
+                Fault(
+                    "behind_tls_proxy", "nobody ends TLS", "Declare the gateway that does, or give certificate and key"
+                )
+            )
+        return faults
+
+    def _base_url_faults(self) -> list[Fault]:
+        do = "Write it as clients call us, such as https://cds.hospital.example"
+        if self.public_base_url is None:
+            return [Fault("public_base_url", "missing: tokens are bound to it", do)]
+        try:
+            parts = urlsplit(self.public_base_url)
+            _ = parts.port
+        except ValueError:
+            return [Fault("public_base_url", "not a URL", do)]
+        if parts.scheme != "https" and not (self.lab and parts.scheme == "http"):
+            return [Fault("public_base_url", "not https: patients' data would travel in the clear", do)]
+        if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
+            return [Fault("public_base_url", "needs a host, and neither user, query nor fragment", do)]
+        return []
 
 
 def read_settings(file: Path | None = None, *, environment: Mapping[str, str] | None = None, **given: Any) -> Settings:

@@ -58,17 +58,27 @@ Authenticate = Callable[[Request], Awaitable[Caller]]
 Handler = Callable[[Request, Caller], Awaitable[Response]]
 
 
-def everybody_is(client: Client, append: KeepEvents) -> Authenticate:
+def everybody_is(client: Client, append: Callable[[Sequence[AnyEvent]], Awaitable[object]]) -> Authenticate:
     """Development mode: whoever reaches this loopback address is the one implicit client."""
 
+    async def keep(events: Sequence[AnyEvent], replay: UsedToken | None = None) -> object:
+        if replay is not None:
+            raise TypeError("there is no token without authentication")
+        return await append(events)
+
+    caller = Caller(client, keep)
+
     async def authenticate(_: Request) -> Caller:
-        return Caller(client, append)
+        return caller
 
     return authenticate
 
 
 def guarded(
-    handler: Handler, authenticate: Authenticate, may: Callable[[Client, Request], bool] = lambda *_: True
+    handler: Handler,
+    authenticate: Authenticate,
+    may: Callable[[Client, Request], bool] = lambda *_: True,
+    refused: Callable[[NotPermitted, Request, Caller], Awaitable[None]] | None = None,
 ) -> Callable[[Request], Awaitable[Response]]:
     """Ask who calls before anything of the request is read, and let nothing leave before the token is used up.
 
@@ -76,16 +86,25 @@ def guarded(
         handler: What answers.
         authenticate: Who is calling.
         may: Whether this client may ask this; asked of authenticated clients only.
+        refused: Told when it may not, to keep that as an event.
     """
+
+    async def ask(request: Request, caller: Caller) -> Response:
+        if caller.is_authenticated and not may(caller.client, request):
+            raise NotPermitted(Fault("path", "this is not among what you may ask", "see discovery"))
+        return await handler(request, caller)
 
     async def answer(request: Request) -> Response:
         caller = await authenticate(request)
         call_of(request.scope).client = caller.client.name
         try:
-            if caller.is_authenticated and not may(caller.client, request):
-                raise NotPermitted(Fault("path", "this is not among what you may ask", "see discovery"))
-            response = await handler(request, caller)
+            response = await ask(request, caller)
         except NotAllowed:
+            raise
+        except NotPermitted as error:
+            if refused is not None:
+                await refused(error, request, caller)
+            await caller.leave()
             raise
         except CdsServiceError:
             await caller.leave()

@@ -125,8 +125,7 @@ class EHRAuth:
         try:
             token = read_token(read_bearer(request.scope["headers"]))
             believed = await self._believe(token, request.scope["path"])
-            if not self._reservations.take(believed.token, believed.for_s):
-                raise TokenRefused("used")
+            self._reserve(believed)
         except TokenRefused as refusal:
             self._note(refusal.reason, token, call_of(request.scope).request_id)
             raise
@@ -141,6 +140,10 @@ class EHRAuth:
                 raise
 
         return Caller(believed.client, append, believed.token)
+
+    def _reserve(self, believed: _Believed) -> None:
+        if not self._reservations.take(believed.token, believed.for_s):
+            raise TokenRefused("used")
 
     async def explain(self, text: bytes, path: str) -> str | None:
         """Why a token would be refused at a path; None: it would be taken, unless it was used before.

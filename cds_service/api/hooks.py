@@ -1,7 +1,7 @@
 """CDS Hooks over HTTP: discovery, the call, feedback. Events are on disk before an answer leaves."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cds_service.answer import Answer, Desk, answer
+from cds_service.api.caller import Authenticate, Caller, Handler, guarded
 from cds_service.api.refusal import refusal_event
 from cds_service.cdshooks.cards_wire import write_response
 from cds_service.cdshooks.catalog import Catalog
@@ -20,7 +21,7 @@ from cds_service.cdshooks.client import Client
 from cds_service.cdshooks.declaration import Service
 from cds_service.cdshooks.feedback import FeedbackItem, read_feedback
 from cds_service.cdshooks.wire import CDSRequest, read_request
-from cds_service.errors import CdsServiceError, StoreUnavailable, WireError
+from cds_service.errors import CdsServiceError, NotPermitted, StoreUnavailable, WireError
 from cds_service.events.faults import faultpoint
 from cds_service.events.ids import card_name, feedback_id
 from cds_service.events.schema import AnyEvent, CardAccepted, CardOverridden, Door, OverrideReasonCode
@@ -45,9 +46,10 @@ class HookDoor:
     desks: Mapping[tuple[str, str], Desk]
     """(id, hook) → service with its model."""
     store: EventStore
-    client: Client
-    """Who calls: the one implicit client, while there is no authentication."""
-    pseudonymise: Callable[[str], str]
+    authenticate: Authenticate
+    """Who calls."""
+    pseudonymise: Callable[[str, str], str]
+    """(patient, tenant) → the patient's name in the log."""
     clock: Callable[[], datetime]
     registry: Registry
     events_required: bool = True
@@ -64,26 +66,32 @@ def hook_routes(door: HookDoor) -> list[Route]:
     unlogged = door.registry.counter("cds_events_lost_total", "Events that could not be kept.", {"service": ids})
     feedback_limits = door.limits
 
-    async def discovery(_: Request) -> Response:
-        return Response(door.catalog.discovery_bytes, media_type=_JSON)
+    lists: dict[str, bytes] = {}
 
-    async def call(request: Request) -> Response:
+    async def discovery(_: Request, caller: Caller) -> Response:
+        if not caller.is_authenticated:
+            return Response(door.catalog.discovery_bytes, media_type=_JSON)
+        name = caller.client.name
+        if name not in lists:
+            lists[name] = door.catalog.of(caller.client.services).discovery_bytes
+        return Response(lists[name], media_type=_JSON)
+
+    async def call(request: Request, caller: Caller) -> Response:
         started = perf_counter()
         service_id: str = request.path_params["service"]
         try:
             hooks = door.catalog.hooks(service_id) or _unknown(door, service_id)
             body = await read_body(request.scope, request.receive, door.limits)
-            hook_call = read_request(body, hooks=hooks, patient_prefix_quirk=door.client.patient_prefix)
+            hook_call = read_request(body, hooks=hooks, patient_prefix_quirk=caller.client.patient_prefix)
             desk = door.desks[service_id, hook_call.hook]
-            answered = await _answer(door, hook_call, desk, request, started)
+            answered = await _answer(door, caller.client, hook_call, desk, request, started)
         except CdsServiceError as error:
-            await _note(door, "hook", error, service_id, started)
+            await _note(door, caller, "hook", error, service_id, started)
             raise
-        call_of(request.scope).client = door.client.name
         try:
-            await door.store.append(answered.events)
+            await caller.append(answered.events)
         except StoreUnavailable:
-            if door.events_required:
+            if door.events_required or caller.is_authenticated:  # whether its token is new is not known (SEC-013)
                 raise
             unlogged.add(service_id)
         faultpoint("after_event")
@@ -95,7 +103,7 @@ def hook_routes(door: HookDoor) -> list[Route]:
             raise answered.refusal
         return Response(write_response(answered.cards), media_type=_JSON)
 
-    async def feedback(request: Request) -> Response:
+    async def feedback(request: Request, caller: Caller) -> Response:
         started = perf_counter()
         service_id: str = request.path_params["service"]
         try:
@@ -103,9 +111,9 @@ def hook_routes(door: HookDoor) -> list[Route]:
             body = await read_body(request.scope, request.receive, feedback_limits)
             now = door.clock()
             batch = read_feedback(body, now)
-            events = [_feedback_event(door, service, item, batch.quirks, now) for item in batch.items]
+            events = [_feedback_event(door, caller.client, service, item, batch.quirks, now) for item in batch.items]
             if events:
-                await door.store.append(events)
+                await caller.append(events)
             faultpoint("after_feedback")
             for item in batch.items:
                 heard.add(service_id, item.outcome)
@@ -115,16 +123,25 @@ def hook_routes(door: HookDoor) -> list[Route]:
             if batch.faults:
                 raise WireError(*batch.faults)
         except CdsServiceError as error:
-            await _note(door, "feedback", error, service_id, started)
+            await _note(door, caller, "feedback", error, service_id, started)
             raise
-        call_of(request.scope).client = door.client.name
         return Response(b"{}", media_type=_JSON)
 
+    def of_service(kind: Door, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def refused(error: NotPermitted, request: Request, caller: Caller) -> None:
+            await _note(door, caller, kind, error, request.path_params["service"], perf_counter())
+
+        return guarded(handler, door.authenticate, _may_ask, refused)
+
     return [
-        Route("/cds-services", discovery, methods=["GET"]),
-        Route("/cds-services/{service}", call, methods=["POST"]),
-        Route("/cds-services/{service}/feedback", feedback, methods=["POST"]),
+        Route("/cds-services", guarded(discovery, door.authenticate), methods=["GET"]),
+        Route("/cds-services/{service}", of_service("hook", call), methods=["POST"]),
+        Route("/cds-services/{service}/feedback", of_service("feedback", feedback), methods=["POST"]),
     ]
+
+
+def _may_ask(client: Client, request: Request) -> bool:
+    return request.path_params["service"] in client.services
 
 
 _OUTCOMES = ("card", "no_card", "precondition_failed")
@@ -142,14 +159,16 @@ def _unknown(door: HookDoor, service_id: str) -> tuple[str, ...]:
     return ()
 
 
-async def _answer(door: HookDoor, hook_call: CDSRequest, desk: Desk, request: Request, started: float) -> Answer:
+async def _answer(
+    door: HookDoor, client: Client, hook_call: CDSRequest, desk: Desk, request: Request, started: float
+) -> Answer:
     return await answer(
         hook_call,
         desk,
-        client=door.client,
-        language=_language(desk.service, door.client, call_of(request.scope).headers.get(b"accept-language", b"")),
+        client=client,
+        language=_language(desk.service, client, call_of(request.scope).headers.get(b"accept-language", b"")),
         history=door.store,
-        pseudonym=door.pseudonymise(hook_call.context.patient_id),
+        pseudonym=door.pseudonymise(hook_call.context.patient_id, client.tenant),
         now=door.clock(),
         took_ms=lambda: round((perf_counter() - started) * 1000, 3),
     )
@@ -166,27 +185,29 @@ def _language(service: Service, client: Client, accepted: bytes) -> str:
     return service.languages[0]
 
 
-async def _note(door: HookDoor, kind: Door, error: CdsServiceError, service_id: str, started: float) -> None:
+async def _note(
+    door: HookDoor, caller: Caller, kind: Door, error: CdsServiceError, service_id: str, started: float
+) -> None:
     """Keep that and why a call was refused; a store that fails must not hide the first error."""
     known = service_id if door.catalog.hooks(service_id) else None
     event = refusal_event(
-        error, door=kind, now=door.clock(), tenant=door.client.tenant, client=door.client.name, service=known,
+        error, door=kind, now=door.clock(), tenant=caller.client.tenant, client=caller.client.name, service=known,
         took_ms=round((perf_counter() - started) * 1000, 3),
     )  # fmt: skip
     if event is None:
         return
     try:
-        await door.store.append([event])
+        await caller.append([event])
     except StoreUnavailable:
         log.exception("event_lost", service=known)
 
 
 def _feedback_event(
-    door: HookDoor, service: Service, item: FeedbackItem, quirks: tuple[str, ...], now: datetime
+    door: HookDoor, client: Client, service: Service, item: FeedbackItem, quirks: tuple[str, ...], now: datetime
 ) -> AnyEvent:
     card = card_name(item.card)
     suggestions = tuple(card_name(suggestion) for suggestion in item.suggestions)
-    known = door.store.find_card(door.client.tenant, service.id, card)
+    known = door.store.find_card(client.tenant, service.id, card)
     flags = {*quirks, *item.flags}
     if known is not None and not known.suggestions.issuperset(suggestions):
         flags.add("foreign_suggestion")
@@ -195,12 +216,12 @@ def _feedback_event(
         flags.add("unknown_reason")
     common: dict[str, Any] = {
         "id": feedback_id(
-            tenant=door.client.tenant, service=service.id, card=card, outcome=item.outcome, outcome_at=item.at,
+            tenant=client.tenant, service=service.id, card=card, outcome=item.outcome, outcome_at=item.at,
             suggestions=suggestions,
         ),
         "at": now,
-        "tenant": door.client.tenant,
-        "client": door.client.name,
+        "tenant": client.tenant,
+        "client": client.name,
         "service": service.id,
         "card": card,
         "outcome_at": item.at,

@@ -23,12 +23,11 @@ from cds_service.api.predict import Window, event_of
 from cds_service.api.values import read_values
 from cds_service.clinical.feature_spec import FeatureSpec
 from cds_service.clinical.features import Feature
-from cds_service.errors import BadRequest, CdsServiceError, Fault, UnknownService
+from cds_service.errors import BadRequest, CdsServiceError, Fault, NotAllowed, UnknownService
 from cds_service.events.schema import AnyEvent
 from cds_service.model.predict import Abstention, Prediction, predict_many
 from cds_service.model.runtime import Model
 from cds_service.web.body import read_body
-from cds_service.web.call import call_of
 from cds_service.web.limits import MIB
 from cds_service.web.problems import status_of
 
@@ -70,7 +69,7 @@ def inference_routes(window: Window) -> list[Route]:
     """All addresses under ``/v2``."""
     limits = replace(window.limits, body_bytes=min(_LARGEST, window.limits.body_bytes))
 
-    async def server(_: Request) -> Response:
+    async def server(_: Request, __: Window) -> Response:
         return _json({"name": "cds-service", "version": __version__, "extensions": []})
 
     async def live(_: Request) -> Response:
@@ -79,15 +78,14 @@ def inference_routes(window: Window) -> list[Route]:
     async def ready(_: Request) -> Response:
         return _json({"ready": bool(window.models)}, 200 if window.models else 503)
 
-    async def metadata(request: Request) -> Response:
+    async def metadata(request: Request, window: Window) -> Response:
         return _json(_metadata(_model(window, request)))
 
-    async def model_ready(request: Request) -> Response:
+    async def model_ready(request: Request, window: Window) -> Response:
         return _json({"name": _model(window, request).name, "ready": True})
 
-    async def infer(request: Request) -> Response:
+    async def infer(request: Request, window: Window) -> Response:
         started = perf_counter()
-        call_of(request.scope).client = window.client or "-"
         try:
             model = _model(window, request)
             asked = _decode(await read_body(request.scope, request.receive, limits))
@@ -113,19 +111,22 @@ def inference_routes(window: Window) -> list[Route]:
     def told(handler: _Handler) -> _Handler:
         return _told(handler, window.limits.retry_after_s)
 
+    def guarded(handler: Callable[[Request, Window], Awaitable[Response]]) -> _Handler:
+        return told(window.guard(handler))
+
     model_path = "/v2/models/{model}"
     version_path = model_path + "/versions/{version}"
     return [
-        Route("/v2", told(server)),
+        Route("/v2", guarded(server)),
         Route("/v2/health/live", told(live)),
         Route("/v2/health/ready", told(ready)),
         *(
             route
             for base in (model_path, version_path)
             for route in (
-                Route(base, told(metadata)),
-                Route(f"{base}/ready", told(model_ready)),
-                Route(f"{base}/infer", told(infer), methods=["POST"]),
+                Route(base, guarded(metadata)),
+                Route(f"{base}/ready", guarded(model_ready)),
+                Route(f"{base}/infer", guarded(infer), methods=["POST"]),
             )
         ),
     ]
@@ -137,6 +138,8 @@ def _told(handler: _Handler, retry_after_s: int) -> _Handler:
     async def told(request: Request) -> Response:
         try:
             return await handler(request)
+        except NotAllowed:
+            raise  # one body for every 401 (SEC-017)
         except CdsServiceError as error:
             text = "\n".join(str(fault) for fault in error.faults[:_FAULTS_TOLD])
             more = len(error.faults) - _FAULTS_TOLD

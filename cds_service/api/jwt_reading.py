@@ -171,7 +171,7 @@ def has_audience(claims: Mapping[str, Any], accepted: frozenset[str], *, strict:
     ours = [value for value in named if value in accepted]
     if not ours or (strict and len(ours) != len(named)):
         return None
-    return ours[0]
+    return str(ours[0])
 
 
 def check_times(claims: Mapping[str, Any], now: float, life_s: int) -> int:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cds_service import __version__
+from cds_service.api.caller import Authenticate, Caller, guarded
 from cds_service.api.inference import MOST_ROWS
 from cds_service.api.openapi_cdshooks import cds_hooks_paths, cds_hooks_schemas
 from cds_service.api.predict import NOTICE
@@ -21,21 +22,33 @@ Json = dict[str, Any]
 
 
 def openapi_routes(
-    models: Mapping[str, Model], services: Sequence[Mapping[str, Any]], *, authenticated: bool
+    models: Mapping[str, Model], services: Sequence[Mapping[str, Any]], *, authenticate: Authenticate | None = None
 ) -> list[Route]:
-    """``/openapi.json``, written once.
+    """``/openapi.json``, written once; with authentication once for each client, who sees what it may ask.
 
     Args:
         models: Name → open model.
         services: The entries of the discovery document.
-        authenticated: Whether callers must send a JWT.
+        authenticate: Who is calling; None: nobody is asked.
     """
-    body = msgspec.json.encode(openapi_document(models, services, authenticated=authenticated))
+    if authenticate is None:
+        body = msgspec.json.encode(openapi_document(models, services, authenticated=False))
 
-    async def document(_: Request) -> Response:
-        return Response(body, media_type="application/json")
+        async def document(_: Request) -> Response:
+            return Response(body, media_type="application/json")
 
-    return [Route("/openapi.json", document)]
+        return [Route("/openapi.json", document)]
+    bodies: dict[str, bytes] = {}
+
+    async def own_document(_: Request, caller: Caller) -> Response:
+        client = caller.client
+        if client.name not in bodies:
+            asked = {name: model for name, model in models.items() if name in client.models}
+            called = [service for service in services if service["id"] in client.services]
+            bodies[client.name] = msgspec.json.encode(openapi_document(asked, called, authenticated=True))
+        return Response(bodies[client.name], media_type="application/json")
+
+    return [Route("/openapi.json", guarded(own_document, authenticate))]
 
 
 def openapi_document(

@@ -6,7 +6,7 @@ definition with the hooks: the same features, the same gate, the same model, the
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import perf_counter
 from typing import Any, Final
@@ -17,13 +17,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cds_service.api.caller import Authenticate, Caller, everybody_is, guarded
 from cds_service.api.refusal import refusal_event
 from cds_service.api.values import read_values
+from cds_service.cdshooks.client import DEVELOPMENT, Client
 from cds_service.cdshooks.strict_json import parse_small
 from cds_service.clinical.feature_spec import FeatureSet
 from cds_service.clinical.features import Feature
 from cds_service.clinical.units import text_spelling
-from cds_service.errors import CdsServiceError, Fault, StoreUnavailable, UnknownService
+from cds_service.errors import CdsServiceError, Fault, NotPermitted, StoreUnavailable, UnknownService
 from cds_service.events.ids import new_id
 from cds_service.events.schema import (
     AnyEvent,
@@ -35,11 +37,11 @@ from cds_service.events.schema import (
 from cds_service.model.predict import Abstention, Prediction, predict
 from cds_service.model.runtime import Model
 from cds_service.web.body import read_body
-from cds_service.web.call import call_of
 from cds_service.web.limits import DEFAULT_LIMITS, KIB, Limits
 
 __all__ = ["NOTICE", "AppendEvents", "Window", "answer_of", "event_of", "predict_routes"]
 
+Handler = Callable[[Request], Awaitable[Response]]
 AppendEvents = Callable[[Sequence[AnyEvent]], Awaitable[object]]
 """Keeps events: durable when it returns, ``StoreUnavailable`` when they can't be kept."""
 
@@ -59,10 +61,12 @@ class Window:
         models: Name → open model.
         append_events: The event store.
         clock: The moment now, with a time zone.
-        tenant: For whom events are kept while there is no authentication.
-        client: Who is calling, while there is no authentication.
+        tenant: For whom events are kept.
+        client: Who is calling.
         site_prevalence: Model → output → the site's declared prevalence.
         limits: See ``web/limits.py``.
+        authenticate: Says who is calling; None in development, where it is always ``client``.
+        prevalence_of: The client's name → what ``site_prevalence`` is for it.
     """
 
     models: Mapping[str, Model]
@@ -72,6 +76,36 @@ class Window:
     client: str | None = None
     site_prevalence: Mapping[str, Mapping[str, float]] | None = None
     limits: Limits = DEFAULT_LIMITS
+    authenticate: Authenticate | None = None
+    prevalence_of: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+
+    def of(self, caller: Caller) -> "Window":
+        """The same window for one request of one caller."""
+        if not caller.is_authenticated:
+            return self
+        client = caller.client
+        return replace(
+            self,
+            append_events=caller.append,
+            tenant=client.tenant,
+            client=client.name,
+            site_prevalence=self.prevalence_of.get(client.name),
+        )
+
+    def guard(self, handler: Callable[[Request, "Window"], Awaitable[Response]]) -> Handler:
+        """Ask who calls, and whether the model of the path is one that this client may ask."""
+
+        async def answer(request: Request, caller: Caller) -> Response:
+            return await handler(request, self.of(caller))
+
+        async def refused(error: NotPermitted, request: Request, caller: Caller) -> None:
+            door: Door = "predict" if request.url.path.startswith("/predict/") else "infer"
+            await self.of(caller).note_refusal(door, error, perf_counter())
+
+        name = self.client or DEVELOPMENT
+        implicit = Client(name=name, tenant=self.tenant or name)
+        answer.__name__ = getattr(handler, "__name__", "answer")
+        return guarded(answer, self.authenticate or everybody_is(implicit, self.append_events), _may_ask, refused)
 
     def model(self, name: str) -> Model:
         """The open model of this name.
@@ -104,9 +138,8 @@ def predict_routes(window: Window) -> list[Route]:
     """The plain window's one address."""
     limits = replace(window.limits, body_bytes=min(_LARGEST, window.limits.body_bytes))
 
-    async def predict_once(request: Request) -> Response:
+    async def predict_once(request: Request, window: Window) -> Response:
         started = perf_counter()
-        call_of(request.scope).client = window.client or "-"
         try:
             model = window.model(request.path_params["model"])
             now = window.clock()
@@ -122,7 +155,11 @@ def predict_routes(window: Window) -> list[Route]:
             msgspec.json.encode(answer_of(model, features, result, event.id)), media_type="application/json"
         )
 
-    return [Route("/predict/{model}", predict_once, methods=["POST"])]
+    return [Route("/predict/{model}", window.guard(predict_once), methods=["POST"])]
+
+
+def _may_ask(client: Client, request: Request) -> bool:
+    return request.path_params.get("model") is None or request.path_params["model"] in client.models
 
 
 def event_of(

@@ -1,6 +1,7 @@
 """``hooks/*`` → the services that discovery lists; adding one needs no Python."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,10 @@ class Catalog:
     def discovery_bytes(self) -> bytes:
         """The discovery document as it is sent, made once."""
         return json.dumps(self.discovery(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    def of(self, ids: Collection[str]) -> "Catalog":
+        """Only the services of these ids: what one client may know of (SEC-019)."""
+        return Catalog(tuple(service for service in self.services if service.id in ids))
 
     def find(self, service_id: str, hook: str | None = None) -> Service:
         """The service that answers.

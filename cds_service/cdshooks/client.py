@@ -129,7 +129,7 @@ def read_client(document: Mapping[str, Any], *, where: str, folder: Path = Path(
         for key in sorted(set(quirks) - _QUIRKS)
     ]
     name = _label(document, "name", where, faults)
-    tenant = _label(document, "tenant", where, faults, default=name)
+    tenant = _label(document, "tenant", where, faults, default=name) if "tenant" in document else name
     identity = read_identity(document, quirks, where=where, folder=folder, lab=lab, faults=faults)
     services = texts(document.get("services", []), f"{where}.services", faults)
     models = texts(document.get("models", []), f"{where}.models", faults)

@@ -131,7 +131,7 @@ def door(window, kept):
     routes = [
         *predict_routes(window),
         *inference_routes(window),
-        *openapi_routes(window.models, SERVICES, authenticated=False),
+        *openapi_routes(window.models, SERVICES),
         *docs_routes(),
         *operations_routes(
             mode=WITHOUT_AUTHENTICATION,

@@ -144,7 +144,8 @@ def test_a_pair_of_id_and_hook_that_stands_twice_is_refused_at_start(hooks, monk
 @pytest.mark.parametrize(
     ("settings", "at"),
     [
-        pytest.param({}, "auth", marks=pytest.mark.ch("CH-007", "CH-311"), id="production, which this release can't serve"),
+        pytest.param({}, "clients", marks=pytest.mark.ch("CH-311"), id="production without clients"),
+        pytest.param({}, "behind_tls_proxy", marks=pytest.mark.ch("CH-007"), id="production without TLS"),
         pytest.param({"auth": AUTH_OFF, "host": "0.0.0.0"}, "host", marks=pytest.mark.ch("CH-007"), id="plain HTTP for the whole net"),
         pytest.param({"cors_origins": ("*",)}, "cors_origins", marks=pytest.mark.ch("CH-282"), id="any origin in production"),
     ],

@@ -14,10 +14,12 @@ from cds_service.errors import (
     DataUnavailable,
     Fault,
     NotAllowed,
+    NotPermitted,
     Overloaded,
     PatientMismatch,
     RateLimited,
     StoreUnavailable,
+    TokenUsed,
     TooLarge,
     TooSlow,
     Unavailable,
@@ -36,7 +38,7 @@ from cds_service.web.protocol import limited_protocol
 ERRORS = {
     kind.__name__: kind
     for kind in (
-        BadRequest, WireError, PatientMismatch, NotAllowed, UnknownService, UnsupportedMedia, TooLarge, TooSlow,
+        BadRequest, WireError, PatientMismatch, NotAllowed, NotPermitted, TokenUsed, UnknownService, UnsupportedMedia, TooLarge, TooSlow,
         DataUnavailable, RateLimited, Unavailable, StoreUnavailable, Overloaded, BundleError,
     )
 }  # fmt: skip
