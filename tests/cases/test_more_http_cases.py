@@ -370,3 +370,22 @@ def test_a_batch(body, status, service, events):
     assert client.post(f"{PATH}/feedback", json=body).status_code == status
     stored = [event.event for event in parts.store.read(0, 6000) if hasattr(event.event, "outcome_at")]
     assert len(stored) == (5000 if status == 200 else 0)
+
+
+@pytest.mark.parametrize(
+    ("more", "missing"),
+    [
+        pytest.param({}, None, id="the whole answer"),
+        pytest.param({"link": [{"relation": "self", "url": "https://ehr.example.org/fhir/Observation"}]}, None, id="a link to itself"),
+        pytest.param({"link": [{"relation": "next", "url": "https://ehr.example.org/fhir?page=2"}]}, "key_incomplete", id="the first page of several"),
+        pytest.param({"link": [{"relation": "next"}]}, "key_incomplete", id="a next page without its address"),
+        pytest.param({"total": 2}, "key_incomplete", id="fewer than there are"),
+        pytest.param({"total": 0}, None, id="more than there are"),
+    ],
+)  # fmt: skip
+def test_the_newest_value_may_stand_on_a_page_that_was_not_read(more, missing, service, events):
+    """CH-106: the query of this service asks for no order, so that a page of several says nothing of the latest."""
+    client, _ = service
+    assert client.post(PATH, json=call(prefetch__labs={**LABS, **more})).status_code == 200
+    (event,) = events()
+    assert event.missing.get("glucose") == missing
