@@ -16,12 +16,13 @@ from cds_service.clinical.features import build_features
 from cds_service.clinical.fhir_shapes import decode_key
 from cds_service.errors import PatientMismatch, SettingsError, StoreUnavailable
 from cds_service.events.store import ShownCard
+from cds_service.model.predict import Abstention
 from cds_service.service_app import create_app, open_parts
 from cds_service.settings import read_settings
 from tests.asking import DECLARED, UNDECLARED, Log, ask, ask_async, call_of, made_desk, outcome, whole_chart
 from tests.attacks.real import real_parts
 from tests.bundles import write_tiny_bundle
-from tests.clinical.charts import FEATURES, INDEX, ME, NOW, ROOT, ago, bundle, person, result
+from tests.clinical.charts import FEATURES, HBA1C, INDEX, ME, NOW, ROOT, ago, bundle, person, result
 
 SILENT = replace(DECLARED, is_silent=True)
 DISMISSED = Log(ShownCard("c", NOW - timedelta(days=3), "prediction_made", "overridden", NOW - timedelta(days=3)))
@@ -120,6 +121,37 @@ def test_an_annotated_unit_carries_nothing_into_the_event(desk):
         desk, call_of(whole_chart(labs=bundle(result("g", 9.3, "mmol{Zanarkand-Yuna-1958-and-a-long-tail}/L"))))
     ).events
     assert event.reported["glucose"].unit == "mmol/L"
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_model_that_gives_no_figure_says_so_where_the_service_wants_it(tmp_path, monkeypatch, language):
+    told = Abstention("dysglycaemia", "1.0.0", "out_of_distribution", ("bmi", "glucose"))
+    monkeypatch.setattr("cds_service.answer.predict", lambda *_, **__: told)
+    open_ = changed(tmp_path / "a", on_abstain=("out_of_distribution",))
+    made = ask(open_, client=replace(DECLARED, language=language), language=language)
+    assert outcome(made) == (1, "PredictionWithheld", "out_of_distribution", "bmi")
+    assert "BMI" in made.cards[0].detail
+    assert made.cards[0].suggestions == ()
+    assert "%" not in made.cards[0].summary
+    quiet = changed(tmp_path / "b", on_abstain=())
+    assert outcome(ask(quiet)) == (0, "PredictionWithheld", "out_of_distribution", "bmi")
+    assert outcome(ask(open_, client=SILENT)) == (0, "PredictionWithheld", "out_of_distribution", "bmi")
+
+
+def test_keys_that_nobody_asked_for_are_counted_in_the_event(desk):
+    (event,) = ask(desk, call_of({**whole_chart(), "secret": None})).events
+    assert "unknown_key" in event.flags
+
+
+def test_without_a_shorter_window_a_raised_value_changes_no_months(tmp_path):
+    def change(service):
+        no_recent = replace(service.when.no_recent, months_if_previously_raised=None)
+        return replace(service, when=replace(service.when, no_recent=no_recent))
+
+    fixed = made_desk(tmp_path, change=change)
+    raised = result("a", 6.2, "%", code=HBA1C, at=ago(1000))
+    made = ask(fixed, call_of(whole_chart(hba1c=bundle(raised))))
+    assert outcome(made) == (0, "PredictionWithheld", "recent_measurement", "hba1c")
 
 
 def test_a_declared_holdout_keeps_the_card_back(tmp_path):

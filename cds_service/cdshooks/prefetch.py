@@ -24,7 +24,15 @@ from cds_service.clinical.fhir_shapes import KeyContent, decode_key
 from cds_service.clinical.times import Interval, TimeFault, interval_of
 from cds_service.errors import Fault, PatientMismatch, TooLarge, WireError
 
-__all__ = ["MAX_RESOURCES", "KeyState", "Prefetch", "features_by_key", "proves_absence", "read_prefetch"]
+__all__ = [
+    "MAX_RESOURCES",
+    "KeyState",
+    "Prefetch",
+    "features_by_key",
+    "proves_absence",
+    "read_prefetch",
+    "unordered_features",
+]
 
 KeyState = Literal["sent", "none", "absent", "failed", "refused", "incomplete"]
 
@@ -164,6 +172,30 @@ def proves_absence(key: PrefetchKey, prefetch: Prefetch, facts: Facts, *, back_t
         return False
     oldest = facts.oldest.get(key.name)
     return oldest is not None and oldest < back_to and _is_newest_first(content)
+
+
+def unordered_features(service: Service, prefetch: Prefetch, features: FeatureSet) -> frozenset[str]:
+    """Features of which a newer result may stand on a page that was not read (ADR 14).
+
+    A page of several holds the newest results only if it was asked for newest first and is so. A feature is safe
+    all the same where another key, of which nothing is left unread, asks for every code that it counts.
+    """
+    keys = [key for key in service.prefetch if key.resource_type == "Observation"]
+    cut = [key for key in keys if prefetch.states[key.name] == "incomplete" and not _holds_the_newest(key, prefetch)]
+    if not cut:
+        return frozenset()
+    whole = [key for key in keys if prefetch.states[key.name] in ("sent", "none")]
+    return frozenset(
+        spec.name
+        for spec in features.features
+        if any(_can_bring(key, spec) for key in cut)
+        and not any(_can_bring(key, spec) and all(brings(key, code) for code in spec.codes) for key in whole)
+    )
+
+
+def _holds_the_newest(key: PrefetchKey, prefetch: Prefetch) -> bool:
+    sort = _parameters(key.query).get("_sort", "")
+    return sort.split(",")[0] == "-date" and _is_newest_first(prefetch.contents[key.name])
 
 
 @lru_cache(maxsize=256)

@@ -101,6 +101,8 @@ class Facts(Struct, frozen=True):
     """Key → the oldest effective time in it, for "reaches back far enough" (W-12b)."""
     unanswered: Mapping[str, str] = {}
     """Feature → ``key_absent``, ``key_failed`` or ``key_incomplete``, where a key that could bring it has that state."""
+    unordered: frozenset[str] = frozenset()
+    """Features of which a newer result may stand on a page that was not read."""
 
 
 def measured(code: str, value: float, unit: str, taken: datetime, *, source: str = "row") -> Measurement:
@@ -182,6 +184,7 @@ def read_facts(
     zone: tzinfo | None = None,
     unanswered: Mapping[str, str] | None = None,
     expected: Mapping[str, str] | None = None,
+    unordered: frozenset[str] = frozenset(),
 ) -> Facts:
     """Read what the keys of one call hold about one patient.
 
@@ -192,6 +195,7 @@ def read_facts(
         fhir_server: Base URL under which absolute references are the patient's.
         zone: The tenant's declared zone for times of day without one.
         unanswered: Feature → why a key that could bring it has no (full) answer; carried along for its reason.
+        unordered: Features of which a newer result may stand on a page that was not read; carried along.
         expected: Key → the resource type that its query asks for; resources of another type are not read (CH-109).
 
     Returns:
@@ -200,7 +204,7 @@ def read_facts(
     reader = _Reader(patient, index, fhir_server, zone)
     for key, content in contents.items():
         reader.read(key, content, (expected or {}).get(key))
-    return reader.facts(unanswered or {})
+    return reader.facts(unanswered or {}, unordered)
 
 
 class _Copy(NamedTuple):
@@ -245,7 +249,7 @@ class _Reader:
             if read is not None:
                 read(self, resource)
 
-    def facts(self, unanswered: Mapping[str, str]) -> Facts:
+    def facts(self, unanswered: Mapping[str, str], unordered: frozenset[str]) -> Facts:
         for copies in self._copies.values():
             self._choose_version(copies)
         return Facts(
@@ -261,6 +265,7 @@ class _Reader:
             unproven=frozenset(self._unproven),
             oldest=self._oldest,
             unanswered=unanswered,
+            unordered=unordered,
         )
 
     def _put_aside(self, source: str, reason: str, *, proves_nothing: bool) -> None:

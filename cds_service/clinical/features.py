@@ -150,6 +150,8 @@ def _latest(spec: FeatureSpec, facts: Facts, now: datetime) -> Feature:
     found = [one for code in spec.codes if code in measurements for one in measurements[code]]
     if not found:
         return Feature(spec.name, None, facts.unanswered.get(spec.name, "no_result"), spec.unit)
+    if spec.name in facts.unordered:
+        return Feature(spec.name, None, "key_incomplete", spec.unit)
     opens = now - timedelta(days=spec.window_days) if spec.window_days is not None else None
     usable: list[Measurement] = []
     perhaps: list[Measurement] = []

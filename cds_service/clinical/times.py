@@ -60,13 +60,10 @@ def interval_of(text: str, zone: tzinfo | None = None) -> Interval:
     if match is None:
         raise TimeFault("not a FHIR dateTime")
     try:
-        if match["time"] is not None:
-            if match["zone"] is None:
-                if zone is None:
-                    raise TimeFault("a time of day without a zone")
-                return _local(text, zone)
-            moment = datetime.fromisoformat(text)
-            return Interval(moment, moment)
+        if match["time"] is not None:  # without a zone, or it were an instant
+            if zone is None:
+                raise TimeFault("a time of day without a zone")
+            return _local(text, zone)
         if match["zone"] is not None:
             raise TimeFault("a date with a zone but no time")
         return _whole(int(match["year"]), match["month"], match["day"], zone or UTC)

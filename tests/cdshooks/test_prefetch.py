@@ -9,7 +9,13 @@ import pytest
 
 from cds_service.cdshooks.catalog import load_services
 from cds_service.cdshooks.declaration import PrefetchKey
-from cds_service.cdshooks.prefetch import MAX_RESOURCES, features_by_key, proves_absence, read_prefetch
+from cds_service.cdshooks.prefetch import (
+    MAX_RESOURCES,
+    features_by_key,
+    proves_absence,
+    read_prefetch,
+    unordered_features,
+)
 from cds_service.clinical.facts import read_facts
 from cds_service.errors import PatientMismatch, TooLarge, WireError
 from tests.clinical.charts import FEATURES, HBA1C, INDEX, ME, NOW, ROOT, ago, bundle, concept, person, result
@@ -210,3 +216,24 @@ def test_which_key_brings_which_feature():
     assert {"bmi", "waist", "sbp", "dbp"} <= set(brought["vitals"])
     assert not set(brought["vitals"]) & set(brought["labs"])
     assert brought["pregnancy"] == ()
+
+
+@pytest.mark.ch("CH-106")
+@pytest.mark.parametrize(
+    ("labs", "unordered"),
+    [
+        pytest.param(bundle(NEW, OLD), False, id="a whole answer in any order"),
+        pytest.param(bundle(NEW, OLD, link=NEXT), False, id="a page, newest first as it was asked"),
+        pytest.param(bundle(OLD, NEW, link=NEXT), True, id="a page that is not in the order that was asked"),
+        pytest.param(bundle(OLD, NEW, total=9), True, id="a part that is not in order"),
+    ],
+)
+def test_a_page_out_of_order_may_leave_a_newer_result_unread(labs, unordered):
+    found = unordered_features(SERVICE, read(labs=labs), FEATURES)
+    assert ("glucose" in found) is unordered
+
+
+def test_a_whole_answer_to_a_query_for_all_codes_of_a_feature_is_enough():
+    page = bundle(OLD, NEW, link=NEXT)
+    assert "hba1c" in unordered_features(SERVICE, read(labs=page), FEATURES)
+    assert "hba1c" not in unordered_features(SERVICE, read(labs=page, hba1c=None), FEATURES)

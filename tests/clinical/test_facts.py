@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from cds_service.clinical.facts import read_facts
+from cds_service.clinical import fhir_shapes
+from cds_service.clinical.facts import CodeIndex, read_facts
 from cds_service.clinical.fhir_shapes import decode_key
 from tests.clinical.charts import (
     BMI,
@@ -461,3 +462,14 @@ def test_the_order_of_entries_and_keys_changes_no_measurement():
 def test_a_key_that_held_no_bundle_is_read_all_the_same():
     contents = {"one": decode_key(json.dumps(result()).encode()), "none": decode_key(b"null")}
     assert only(read_facts(contents, patient=ME, index=INDEX)).value == 100
+
+
+def test_versions_of_a_result_that_nothing_reads_say_nothing():
+    facts = facts_of(result(code="http://x|1", value=1), result(code="http://x|1", value=2))
+    assert (facts.measurements, facts.set_aside) == ({}, {})
+
+
+def test_an_index_knows_its_own_systems_and_their_other_names():
+    index = CodeIndex(["http://x|1"])
+    assert index.match(fhir_shapes.CodeableConcept((fhir_shapes.Coding("http://x", "1"),))) == "http://x|1"
+    assert index.match(fhir_shapes.CodeableConcept((fhir_shapes.Coding(None, "1"),))) is None
