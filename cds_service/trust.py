@@ -181,7 +181,7 @@ def explain_token(settings: Settings, text: str, service: str | None) -> tuple[s
         raise SettingsError(Fault("auth", "development mode looks at no token", "Give the settings of production"))
     check_start(settings)
 
-    async def append(events: Sequence[AnyEvent], replay: UsedToken | None = None) -> object:
+    async def append(_: Sequence[AnyEvent], __: UsedToken | None = None) -> object:
         raise AssertionError("explaining keeps nothing")
 
     path = "/cds-services" if service is None else f"/cds-services/{service}"

@@ -21,7 +21,7 @@ __all__ = ["Authenticate", "Caller", "Handler", "KeepEvents", "Reservations", "e
 class KeepEvents(Protocol):
     """The event store, as far as a call needs it."""
 
-    async def __call__(self, events: Sequence[AnyEvent], replay: UsedToken | None = None) -> object: ...
+    async def __call__(self, events: Sequence[AnyEvent], replay: UsedToken | None = None, /) -> object: ...
 
 
 class Caller:
