@@ -170,6 +170,7 @@ async def _lifespan(parts: Parts, _: object) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 50, 50)
+    gc.enable()
     try:
         yield
     finally:
