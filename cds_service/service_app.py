@@ -198,6 +198,7 @@ async def _lifespan(parts: Parts, _: object) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 50, 50)
+    gc.enable()
     fetching = [] if parts.trust is None else parts.trust.keep_fresh()
     try:
         yield

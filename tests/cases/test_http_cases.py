@@ -15,7 +15,6 @@ OPEN = {
     ("B-002", None): "completing the prefetch from fhirServer: Trust",
     ("B-003", "fhirServer answers 401"): "completing the prefetch from fhirServer: Trust",
     ("B-003", "fhirServer does not answer in time"): "completing the prefetch from fhirServer: Trust",
-    ("B-008", "real POST that fails with 401, listed origin"): "authentication: Trust",
 }
 """Cases that wait for a later issue, with its name; while it is open, missing data still end as 412."""
 
