@@ -181,7 +181,7 @@ class EHRAuth:
         await self._verify(known, token)
         if quirk:
             self._quirks.add(client.name, quirk)
-        return _Believed(client, used_token(identity.issuer, jti, until), until - now)
+        return _Believed(client, used_token(identity.issuer, jti, until, int(now)), until - now)
 
     def _audience(self, known: _Known, token: Token, path: str) -> str:
         """Hold ``aud`` to the URL that is called (SEC-009); the quirk by which it passed, or nothing."""

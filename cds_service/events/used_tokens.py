@@ -31,11 +31,13 @@ class UsedToken:
 
     digest: bytes
     until: int
+    at: int = 0
+    """When it was used, by the same clock as *until*: rows that had ended long before may go."""
 
 
-def used_token(issuer: str, jti: str, until: int) -> UsedToken:
+def used_token(issuer: str, jti: str, until: int, at: int = 0) -> UsedToken:
     """Name a token by (``iss``, ``jti``): equal ids of two issuers are two tokens."""
-    return UsedToken(hashlib.sha256(f"{issuer}\x00{jti}".encode("utf-8", "surrogatepass")).digest(), until)
+    return UsedToken(hashlib.sha256(f"{issuer}\x00{jti}".encode("utf-8", "surrogatepass")).digest(), until, at)
 
 
 def keep_unused(connection: sqlite3.Connection, tokens: Sequence[UsedToken]) -> list[bool]:
@@ -49,9 +51,9 @@ def keep_unused(connection: sqlite3.Connection, tokens: Sequence[UsedToken]) -> 
     return unused
 
 
-def forget_ended(connection: sqlite3.Connection, now: float) -> int:
+def forget_ended(connection: sqlite3.Connection, now: int) -> int:
     """Remove some of the rows that nobody can replay any more; how many they were."""
     return connection.execute(
         "DELETE FROM used_token WHERE digest IN (SELECT digest FROM used_token WHERE until < ? LIMIT ?)",
-        (int(now) - _KEPT_LONGER_S, _AT_ONCE),
+        (now - _KEPT_LONGER_S, _AT_ONCE),
     ).rowcount

@@ -209,7 +209,7 @@ class Writer:
                 seqs += _insert(connection, rows[first : first + BATCH_ROWS])
             if tokens and time.monotonic() >= self._sweep_at:
                 self._sweep_at = time.monotonic() + SWEEP_S
-                forget_ended(connection, time.time())
+                forget_ended(connection, tokens[-1].at)
             connection.execute("COMMIT")
         faultpoint("after_commit")
         self._unmoved_pages += _PAGES_A_COMMIT + len(rows) + len(tokens)
