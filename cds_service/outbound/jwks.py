@@ -98,7 +98,7 @@ async def fetch_key_set(url: str, *, authorities: ssl.SSLContext, refuse_publish
                 body = await _read(answer)
     except TimeoutError:
         raise KeySetFault("timeout") from None
-    except (httpx.HTTPError, ValueError) as failure:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as failure:
         raise KeySetFault("timeout" if isinstance(failure, httpx.TimeoutException) else "unreachable") from None
     keys = await asyncio.to_thread(read_key_set, body, refuse_published=refuse_published)
     return Fetched(keys, _fresh_s(answer.headers.get("cache-control", "")))

@@ -189,8 +189,10 @@ class Door:
                     more.append((b"vary", b"Origin"))
                 if scope["scheme"] == "https":
                     more += _HSTS
-                if call.unread:
-                    more.append(_CLOSE)  # what was not read must not be taken for the next request
+                if call.unread or call.status == 401:
+                    # What was not read must not be taken for the next request. A 401 closes always, so that it does
+                    # not tell by this whether the token was found wanting before the body was read or after (SEC-017).
+                    more.append(_CLOSE)
                 message["headers"] = more
             else:
                 call.sent += len(message.get("body", b""))

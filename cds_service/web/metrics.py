@@ -5,6 +5,7 @@ instead of a new time series, so no id of a patient, a card or a caller can ever
 """
 
 import gc
+import math
 import os
 import time
 from bisect import bisect_left
@@ -175,6 +176,8 @@ def _escaped(value: str) -> str:
 
 
 def _number(value: float) -> str:
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
     return repr(int(value)) if value == int(value) else repr(value)
 
 
