@@ -88,9 +88,10 @@ _ATOMS: Mapping[str, tuple[bool, Fraction, Mapping[str, int]]] = {
 }  # fmt: skip
 
 _TERM = re.compile(
-    r"(?P<unit>10\*|10\^|[A-Za-z%'_]*(?:\[[A-Za-z_']+\])?)(?P<exponent>[+-]?[0-9]{1,2})?(?P<note>(?:\{[^{}]*\})*)"
+    r"(?P<unit>10\*|10\^|[A-Za-z%'_]*(?:\[[A-Za-z_']+\])?)(?P<exponent>[+-]?[0-9]{1,9})?(?P<note>(?:\{[^{}]*\})*)"
 )
 _LONGEST = 64
+_EXPONENT_DIGITS = 2
 _NOTE = re.compile(r"\{[^{}]*\}")
 _COUNT = re.compile(r"(?:1|10[*^][0-9]{0,2})?(?:\{[^{}]*\})?").fullmatch
 """Units that count things: ``1``, ``{cells}``, ``10*3``."""
@@ -227,6 +228,8 @@ def _term(match: re.Match[str]) -> tuple[Fraction, Mapping[str, int]]:
             return Fraction(int(exponent)), {}
         if match["note"] and not exponent:
             return Fraction(1), {}
+        raise UnitError("the unit is not a UCUM code")
+    if exponent and len(exponent.lstrip("+-")) > _EXPONENT_DIGITS:
         raise UnitError("the unit is not a UCUM code")
     power = int(exponent) if exponent else 1
     prefix_factor, (_, atom_factor, dimensions) = _prefixed(unit)

@@ -72,6 +72,11 @@ def feature(name, labs, patient=PATIENT):
         pytest.param("neutrophils_abs", "770-8", 62, "%", "no_result", id="the share has its own code"),
         pytest.param("neutrophils_abs", "751-8", 4200, "/mm3", 4.2, id="a cubic millimetre is a microlitre"),
         pytest.param("neutrophils_abs", "751-8", 4200, "cells/uL", "unit_not_convertible", id="cells without braces"),
+        pytest.param("wbc", "6690-2", 6.5, "1000/uL", 6.5, id="a plain number is a factor"),
+        pytest.param("wbc", "6690-2", 6.5, "10E3/uL", "unit_not_convertible", id="a number in another notation"),
+        pytest.param("wbc", "6690-2", 6.5, "G/L", "unit_not_convertible", id="giga alone is gauss"),
+        pytest.param("wbc", "6690-2", 6.5, "10*9/l", 6.5, id="a small litre"),
+        pytest.param("wbc", "6690-2", 6.5, "10*3", "unit_not_convertible", id="a count of nothing"),
         pytest.param("hemoglobin", "718-7", 135, "g/L", 13.5, id="grams a litre"),
         pytest.param("hemoglobin", "718-7", 13.5, "g%", "unit_not_convertible", id="grams per cent"),
         pytest.param("hemoglobin", "718-7", 8.4, "mmol/L", "unit_not_convertible", id="no molar mass declared"),
@@ -355,6 +360,31 @@ def test_a_corrected_version_in_another_key_replaces_the_first():
     assert feature("glucose", bundle(second, first)).value == 110
     withdrawn = observation(meta={"versionId": "3"}, status="entered-in-error")
     assert feature("glucose", bundle(withdrawn, second)).reason == "status_not_usable"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "value"),
+    [
+        pytest.param(
+            "2026-05-30T23:30:00-05:00", "2026-05-31T08:00:00+09:00", 90, id="an instant, not its digits, is newer"
+        ),
+        pytest.param(
+            "2026-05-31T00:30:00+09:00", "2026-05-30T20:00:00Z", 110, id="a day earlier on the calendar, later in time"
+        ),
+        pytest.param("2026-05-30T08:00:00Z", "2026-05-30T08:00:00.000001Z", 110, id="a microsecond"),
+        pytest.param("2026-05-30", "2026-05-30T08:00:00Z", None, id="a day and a time in it"),
+        pytest.param("2026-05-29", "2026-05-30", 110, id="two days"),
+        pytest.param("2026-05", "2026-05-30", None, id="a month and a day in it"),
+    ],
+)
+def test_which_of_two_is_the_latest(first, second, value):
+    labs = [
+        observation(number=number, effectiveDateTime=text, valueQuantity=quantity(worth))
+        for number, text, worth in (("a", first, 90), ("b", second, 110))
+    ]
+    for order in (labs, labs[::-1]):
+        read_as = feature("glucose", bundle(*order))
+        assert (read_as.value, read_as.reason) == (value, None if value else "time_ambiguous")
 
 
 def test_an_hour_that_the_clocks_repeat_is_both_and_one_that_they_skip_is_none():
