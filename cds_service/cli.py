@@ -160,7 +160,11 @@ def check(
 
 @main.group()
 def keys() -> None:
-    """The keys by which EHRs sign."""
+    """The keys by which EHRs sign.
+
+    \b
+    $ cds-service keys drop https://ehr.hospital-a.example 2026-04
+    """
 
 
 @keys.command()

@@ -93,7 +93,9 @@ class KeyServer:
                 await self.reply(writer)
             else:
                 body = self.reply if isinstance(self.reply, bytes) else json.dumps(self.reply).encode()
-                head = f"HTTP/1.1 {self.status}\r\nContent-Length: {len(body)}\r\n{self.headers}Connection: close\r\n\r\n"
+                head = (
+                    f"HTTP/1.1 {self.status}\r\nContent-Length: {len(body)}\r\n{self.headers}Connection: close\r\n\r\n"
+                )
                 writer.write(head.encode() + body)
                 await writer.drain()
             writer.close()

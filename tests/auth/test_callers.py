@@ -11,7 +11,11 @@ from tests.auth.tokens import BASE, CALL, SERVICE, body, token
 
 ISSUER_B = "https://ehr-b.example.org"
 FEEDBACK = f"{CALL}/feedback"
-SAID = {"card": "0f6d1a7c-1111-4a51-9d2e-000000000001", "outcome": "overridden", "outcomeTimestamp": "2026-06-01T00:00:00Z"}
+SAID = {
+    "card": "0f6d1a7c-1111-4a51-9d2e-000000000001",
+    "outcome": "overridden",
+    "outcomeTimestamp": "2026-06-01T00:00:00Z",
+}
 OPEN_TO_ALL = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
 """Liveness, and readiness without detail (SEC-021). Nothing else."""
 

@@ -31,7 +31,14 @@ def epic(**changes):
 
 
 def oracle(**changes):
-    return {"iss": ORACLE, "aud": BASE + CALL, "exp": S + 300, "iat": S, "jti": str(uuid4()), "tenant": TENANT} | changes
+    return {
+        "iss": ORACLE,
+        "aud": BASE + CALL,
+        "exp": S + 300,
+        "iat": S,
+        "jti": str(uuid4()),
+        "tenant": TENANT,
+    } | changes
 
 
 IDENTITIES = [

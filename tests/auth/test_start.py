@@ -70,7 +70,10 @@ def test_the_start_matrix(changes, at, tmp_path):
         "public_base_url": BASE, "allowed_hosts": ("cds.example.org",), "behind_tls_proxy": True, "clients": clients,
         "state": tmp_path / "state",
     } | changes  # fmt: skip
-    assert faults_of(read_settings(environment={}, **{key: value for key, value in given.items() if value is not None})) == at
+    assert (
+        faults_of(read_settings(environment={}, **{key: value for key, value in given.items() if value is not None}))
+        == at
+    )
 
 
 @pytest.mark.sec("SEC-001")

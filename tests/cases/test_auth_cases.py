@@ -103,7 +103,9 @@ def test_replay_and_a_clock_ahead(start):
 @pytest.mark.ch("CH-280")
 def test_a_401_with_cors(start):
     """B-008, the variant that fails with 401."""
-    case = next(case for case in cases("protocol") if case[:2] == ("B-008", "real POST that fails with 401, listed origin"))
+    case = next(
+        case for case in cases("protocol") if case[:2] == ("B-008", "real POST that fails with 401, listed origin")
+    )
     client, _ = start(["ES384"])
     given, expect = case[2], case[3]
     answer = client.request(given["method"], given["path"], headers=given.get("headers", {}), json=given.get("body"))
