@@ -194,12 +194,12 @@ def server(folder, port):
             process.wait(20)
 
 
-async def at_once(one, ports, each):
+async def at_once(one, ports, each, *, scheme="http", verify=True):
     headers = {"Authorization": f"Bearer {one}"}
-    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=64), timeout=20) as client:
+    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=64), timeout=20, verify=verify) as client:
         return await asyncio.gather(
             *(
-                client.post(f"http://127.0.0.1:{port}{CALL}", json=body(), headers=headers)
+                client.post(f"{scheme}://127.0.0.1:{port}{CALL}", json=body(), headers=headers)
                 for _ in range(each)
                 for port in ports
             )
