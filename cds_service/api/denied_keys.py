@@ -3,6 +3,7 @@
 A small file beside the event store that every worker looks at; ``cds-service keys drop`` writes it whole.
 """
 
+import fcntl
 import json
 import os
 import tempfile
@@ -65,23 +66,29 @@ def read_denied(path: Path) -> frozenset[Key]:
 
 def deny_key(path: Path, issuer: str, kid: str) -> bool:
     """Add one key and put the whole list in place at once; False when it was there already."""
-    keys = read_denied(path)
-    if (issuer, kid) in keys:
-        return False
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    entries = [{"issuer": issuer, "kid": kid} for issuer, kid in sorted(keys | {(issuer, kid)})]
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # two operators at once lose no key
+        keys = read_denied(path)
+        if (issuer, kid) in keys:
+            return False
+        _write(path, keys | {(issuer, kid)})
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return True
+
+
+def _write(path: Path, keys: frozenset[Key]) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.fchmod(handle, 0o644)  # no secret is in it, and the operator may be another user than the service
+    entries = [{"issuer": issuer, "kid": kid} for issuer, kid in sorted(keys)]
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(entries, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     Path(name).replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return True
 
 
 def _unreadable(path: Path, what: str) -> Unavailable:

@@ -7,10 +7,11 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from cds_service.cdshooks import client
 from cds_service.cdshooks.client import read_clients
 from cds_service.cli import main
 from cds_service.errors import SettingsError
-from cds_service.outbound.key_set import KeySet
+from cds_service.outbound.key_set import ALGORITHMS, KeySet
 from cds_service.settings import read_settings
 from cds_service.trust import check_start
 from tests.auth import tokens
@@ -157,6 +158,16 @@ def test_a_client(changes, at, tmp_path):
     assert found == at
 
 
+def test_every_key_and_quirk_has_its_line():
+    page = (tokens.DATA.parents[1] / "docs/reference/clients.md").read_text(encoding="utf-8")
+    for key in client._KEYS - {"orders", "prevalence", "quirks"}:
+        assert f"| `{key}` |" in page
+    for quirk in client._QUIRKS:
+        assert f"`{quirk} = " in page
+    for algorithm in ALGORITHMS:
+        assert f"`{algorithm}`" in page
+
+
 def test_clients_are_told_apart(tmp_path):
     file = write(tmp_path)
     file.write_text(file.read_text() * 2 + "[x]\n")
@@ -188,10 +199,10 @@ def test_the_public_sandbox_is_no_client_of_production(changes, tmp_path):
 @pytest.mark.ch("CH-319")
 def test_a_key_set_in_a_file(tmp_path):
     (tmp_path / "keys.json").write_text(json.dumps(tokens.public(EC, RSA)))
-    (client,) = read_clients(write(tmp_path, keys='"keys.json"'))
-    assert client.identity is not None
-    assert isinstance(client.identity.keys, KeySet)
-    assert client.identity.jku is None
+    (known,) = read_clients(write(tmp_path, keys='"keys.json"'))
+    assert known.identity is not None
+    assert isinstance(known.identity.keys, KeySet)
+    assert known.identity.jku is None
 
 
 def test_a_service_that_is_not_served_is_named(started, tmp_path):
