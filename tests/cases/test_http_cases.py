@@ -18,11 +18,14 @@ OPEN = {
 }
 """Cases that wait for a later issue, with its name; while it is open, missing data still end as 412."""
 
+ELSEWHERE = {("B-008", "real POST that fails with 401, listed origin")}
+"""Needs a service that asks who calls: ``test_auth_cases.py``."""
+
 HTTP_CASES = [
     case
     for kind in ("protocol", "time", "feedback")
     for case in cases(kind)
-    if case[2]["type"] == "http" and (case[0], case[1]) not in OPEN
+    if case[2]["type"] == "http" and (case[0], case[1]) not in OPEN.keys() | ELSEWHERE
 ]
 
 
