@@ -68,7 +68,7 @@ def write_tiny_bundle(
     spoken = 1 / (1 + math.exp(-offset))
     golden = {
         "id": "one input",
-        "features": {name: None for name in names} | {names[0]: seen(specs[0])["deciles"][4]},
+        "features": dict.fromkeys(names) | {names[0]: seen(specs[0])["deciles"][4]},
         "expected": {output: spoken ** (place + 1) for place, output in enumerate(outputs)},
     }
     contents = {
@@ -79,7 +79,7 @@ def write_tiny_bundle(
                 "method": "none, for tests",
                 "steps": [{"output": output, "intercept": 0.0, "slope": 1.0} for output in outputs],
                 "minimum_cases": 20,
-                "bins": {output: one_bin for output in outputs},
+                "bins": dict.fromkeys(outputs, one_bin),
             }
         ).encode(),
         "operating_points.toml": (
@@ -103,7 +103,7 @@ def write_tiny_bundle(
     labels = ", ".join(f'{output} = "{output}"' for output in outputs)
     contents["bundle.toml"] = (
         f'format = 1\nmodel = "{model}"\nversion = "1.0.0"\nmade_by = "tests"\ncommit = "0"\nparent = ""\n'
-        f"minimum_inputs = 1\ndata = []\npopulation = {{ en = \"nobody\", ja = \"なし\" }}\n"
+        f'minimum_inputs = 1\ndata = []\npopulation = {{ en = "nobody", ja = "なし" }}\n'
         f"prevalence = {{ {shares} }}\noutputs = {{ {labels} }}\n[files]\n{files}\n"
     ).encode()
     for name, data in contents.items():

@@ -297,7 +297,7 @@ def test_moving_every_date_and_now_by_the_same_days_changes_nothing(chart, days)
     after = build_features(FEATURES, facts_of(*shifted(whole, days)), NOW + timedelta(days=days))
     same = lambda features: [
         (one.value, one.reason, one.source, one.flags, one.newer_unusable) for one in features.values()
-    ]  # noqa: E731
+    ]
     assert same(before) == same(after)
 
 
