@@ -91,8 +91,9 @@ def _servers(given: argparse.Namespace, folder: Path) -> list[tuple[int, Server]
     ports = iter(range(given.port, given.port + 10))
     port = next(ports)
     servers = [(port, ours(port, folder / "ours"))]
-    port = next(ports)
-    servers.append((port, floor(port)))
+    for durable in (False, True):
+        port = next(ports)
+        servers.append((port, floor(port, durable=durable)))
     if not given.no_fastapi:
         python = environment("fastapi", given.cache)
         for tuned in (False, True):

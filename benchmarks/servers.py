@@ -66,13 +66,13 @@ def ours(port: int, state: Path) -> Server:
     return Server("ours", (*command, *folders), f"/cds-services/{SERVICE}", about, {"CDS_AUTH": "off-for-development"})
 
 
-def floor(port: int) -> Server:
-    """Raw ASGI on the same server, in the same environment."""
+def floor(port: int, *, durable: bool = False) -> Server:
+    """Raw ASGI on the same server, in the same environment; with one row on disk before the answer, where asked."""
     return Server(
-        "floor",
-        (sys.executable, "-m", "uvicorn", "peers.floor:app", *_uvicorn(port)),
+        "floor, durable" if durable else "floor",
+        (sys.executable, "-m", "uvicorn", f"peers.{'durable_floor' if durable else 'floor'}:app", *_uvicorn(port)),
         f"/cds-services/{SERVICE}",
-        "raw ASGI, body read, constant reply",
+        "raw ASGI, body read, constant reply" + (", one row committed to SQLite first" if durable else ""),
         folder=PEERS.parent,
     )
 

@@ -12,7 +12,7 @@ from cds_service.cdshooks.client import Client
 from cds_service.cdshooks.declaration import Service
 from cds_service.cdshooks.eligibility import Withheld
 from cds_service.cdshooks.note import Note
-from cds_service.cdshooks.prefetch import features_by_key, read_prefetch
+from cds_service.cdshooks.prefetch import features_by_key, read_prefetch, unordered_features
 from cds_service.cdshooks.wire import CDSRequest
 from cds_service.clinical.facts import CodeIndex, read_facts
 from cds_service.clinical.features import build_features
@@ -114,6 +114,7 @@ async def answer(
         fhir_server=request.fhir_server,
         zone=client.zone,
         unanswered=prefetch.unanswered(desk.brought),
+        unordered=unordered_features(service, prefetch, model.features),
         expected=desk.expected,
     )
     features = build_features(model.features, facts, now, zone=client.zone)

@@ -1,5 +1,6 @@
 """The commands: parse, call one function, print."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -98,6 +99,7 @@ def serve(file: Path | None, **given: Any) -> None:
     """
     settings = read_settings(file, **given)
     settings.check()
+    gc.disable()  # until the server is up (service_app): what start-up makes stays, and looking at it costs a tenth
     from cds_service.logs import configure_logging
     from cds_service.service_app import create_app, open_parts
 

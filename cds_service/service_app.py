@@ -3,7 +3,7 @@
 import gc
 import os
 import tomllib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from cds_service.errors import Fault, SettingsError
 from cds_service.events.pseudonym import load_key, load_or_create_key, pseudonymise, purpose_key
 from cds_service.events.store import EventStore, open_store
 from cds_service.logs import configure_logging
+from cds_service.model.chain import prevalence_shift
 from cds_service.model.runtime import Model
 from cds_service.settings import Settings
 from cds_service.web.asgi import Door
@@ -80,6 +81,7 @@ def open_parts(settings: Settings, *, clock: Clock | None = None) -> Parts:
         for service in catalog.services
     }
     client = _implicit_client(settings)
+    _check_prevalence(client, desks.values())
     key = _pseudonym_key(settings)
     registry = Registry()
     process_metrics(registry)
@@ -159,10 +161,16 @@ def create_app(parts: Parts, *, more_routes: tuple[BaseRoute, ...] = ()) -> Door
 async def _lifespan(parts: Parts, _: object) -> AsyncIterator[None]:
     names = [service.id for service in parts.catalog.services]
     versions = {name: model.version for name, model in parts.models.items()}
-    log.info("service_started", services=names, models=versions, development=parts.settings.is_development)
+    log.info(
+        "service_started",
+        service=names,
+        version=[f"{name} {version}" for name, version in versions.items()],
+        address=f"{parts.settings.host}:{parts.settings.port}",
+    )
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 50, 50)
+    gc.enable()
     try:
         yield
     finally:
@@ -192,6 +200,21 @@ def _implicit_client(settings: Settings) -> Client:
     raise SettingsError(
         Fault(where, f"there is no [[client]] named {DEVELOPMENT}", "Without authentication that one is who calls")
     )
+
+
+def _check_prevalence(client: Client, desks: Iterable[Desk]) -> None:
+    """Refuse a declared prevalence that does not fit the model now, not at each chart open."""
+    for desk in desks:
+        site = client.prevalence.get(desk.service.id)
+        if site is None:
+            continue
+        try:
+            prevalence_shift(desk.model.bundle.prevalence, site.by_output, desk.model.chain.outputs)
+        except ValueError as fault:
+            where = f"client {client.name}, prevalence.{desk.service.id}"
+            raise SettingsError(
+                Fault(where, str(fault), "Give the site's own figures, the rarest outcome last")
+            ) from None
 
 
 def _prevalence_by_model(parts: Parts) -> dict[str, dict[str, float]]:

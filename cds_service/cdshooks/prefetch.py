@@ -6,7 +6,7 @@ making: incomplete, when a page is left unread. Completing missing keys from ``f
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
@@ -21,10 +21,18 @@ from cds_service.clinical import fhir_shapes
 from cds_service.clinical.facts import Facts
 from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
 from cds_service.clinical.fhir_shapes import KeyContent, decode_key
-from cds_service.clinical.times import TimeFault, interval_of
+from cds_service.clinical.times import Interval, TimeFault, interval_of
 from cds_service.errors import Fault, PatientMismatch, TooLarge, WireError
 
-__all__ = ["MAX_RESOURCES", "KeyState", "Prefetch", "features_by_key", "proves_absence", "read_prefetch"]
+__all__ = [
+    "MAX_RESOURCES",
+    "KeyState",
+    "Prefetch",
+    "features_by_key",
+    "proves_absence",
+    "read_prefetch",
+    "unordered_features",
+]
 
 KeyState = Literal["sent", "none", "absent", "failed", "refused", "incomplete"]
 
@@ -38,8 +46,6 @@ _UNANSWERED: Mapping[KeyState, str] = {
     "incomplete": "key_incomplete",
 }
 _ABSENT = KeyContent()
-_A_DAY = timedelta(days=1)
-"""By how much two dates may seem out of order: one may be a whole day, the other a time in it."""
 
 
 class Prefetch(Struct, frozen=True):
@@ -168,6 +174,30 @@ def proves_absence(key: PrefetchKey, prefetch: Prefetch, facts: Facts, *, back_t
     return oldest is not None and oldest < back_to and _is_newest_first(content)
 
 
+def unordered_features(service: Service, prefetch: Prefetch, features: FeatureSet) -> frozenset[str]:
+    """Features of which a newer result may stand on a page that was not read (ADR 14).
+
+    A page of several holds the newest results only if it was asked for newest first and is so. A feature is safe
+    all the same where another key, of which nothing is left unread, asks for every code that it counts.
+    """
+    keys = [key for key in service.prefetch if key.resource_type == "Observation"]
+    cut = [key for key in keys if prefetch.states[key.name] == "incomplete" and not _holds_the_newest(key, prefetch)]
+    if not cut:
+        return frozenset()
+    whole = [key for key in keys if prefetch.states[key.name] in ("sent", "none")]
+    return frozenset(
+        spec.name
+        for spec in features.features
+        if any(_can_bring(key, spec) for key in cut)
+        and not any(_can_bring(key, spec) and all(brings(key, code) for code in spec.codes) for key in whole)
+    )
+
+
+def _holds_the_newest(key: PrefetchKey, prefetch: Prefetch) -> bool:
+    sort = _parameters(key.query).get("_sort", "")
+    return sort.split(",")[0] == "-date" and _is_newest_first(prefetch.contents[key.name])
+
+
 @lru_cache(maxsize=256)
 def _parameters(query: str) -> Mapping[str, str]:
     return dict(parse_qsl(query.partition("?")[2]))
@@ -175,14 +205,14 @@ def _parameters(query: str) -> Mapping[str, str]:
 
 def _is_newest_first(content: KeyContent) -> bool:
     """Whether a page is sorted as it was asked: a server may pass over ``_sort``, and then its page proves nothing."""
-    starts: list[datetime] = []
+    taken: list[Interval] = []
     for _, resource in content.resources:
         text = resource.effective_date_time if isinstance(resource, fhir_shapes.Observation) else None
         try:
-            starts.append(interval_of(text or "").start)
+            taken.append(interval_of(text or ""))
         except TimeFault:
             return False
-    return all(later >= earlier - _A_DAY for later, earlier in pairwise(starts))
+    return all(newer.end >= older.start for newer, older in pairwise(taken))
 
 
 def features_by_key(service: Service, features: FeatureSet) -> Mapping[str, tuple[str, ...]]:

@@ -46,6 +46,8 @@ class Measurement(Struct, frozen=True, gc=False):
     unit: str | None = None
     unit_system: str | None = None
     """UCUM's or another system; None when ``unit`` is text."""
+    unit_text: str | None = None
+    """The unit as text beside its code, where the two are written differently."""
     comparator: str | None = None
     coded: tuple[str, ...] = ()
     """A coded result, as ``system|code``."""
@@ -99,6 +101,8 @@ class Facts(Struct, frozen=True):
     """Key → the oldest effective time in it, for "reaches back far enough" (W-12b)."""
     unanswered: Mapping[str, str] = {}
     """Feature → ``key_absent``, ``key_failed`` or ``key_incomplete``, where a key that could bring it has that state."""
+    unordered: frozenset[str] = frozenset()
+    """Features of which a newer result may stand on a page that was not read."""
 
 
 def measured(code: str, value: float, unit: str, taken: datetime, *, source: str = "row") -> Measurement:
@@ -145,7 +149,7 @@ class _Subject:
     """Whether a reference is the patient whose chart was opened (case B-025)."""
 
     def __init__(self, patient: str, fhir_server: str | None, resources: tuple[tuple[str | None, object], ...]) -> None:
-        base = fhir_server.rstrip("/") if fhir_server else None
+        base = _normal(fhir_server.rstrip("/")) if fhir_server else None
         self._exact = {f"Patient/{patient}"} | ({f"{base}/Patient/{patient}"} if base else set())
         self._base = base
         for full_url, resource in resources:
@@ -161,7 +165,7 @@ class _Subject:
             return "subject_unresolved"
         if text in self._exact:
             return None
-        unversioned = text.split("/_history/", 1)[0]
+        unversioned = _normal(text.split("/_history/", 1)[0])
         if unversioned in self._exact:
             return None
         if text.startswith(("urn:", "#")) or "Patient/" not in text:
@@ -180,6 +184,7 @@ def read_facts(
     zone: tzinfo | None = None,
     unanswered: Mapping[str, str] | None = None,
     expected: Mapping[str, str] | None = None,
+    unordered: frozenset[str] = frozenset(),
 ) -> Facts:
     """Read what the keys of one call hold about one patient.
 
@@ -190,6 +195,7 @@ def read_facts(
         fhir_server: Base URL under which absolute references are the patient's.
         zone: The tenant's declared zone for times of day without one.
         unanswered: Feature → why a key that could bring it has no (full) answer; carried along for its reason.
+        unordered: Features of which a newer result may stand on a page that was not read; carried along.
         expected: Key → the resource type that its query asks for; resources of another type are not read (CH-109).
 
     Returns:
@@ -198,7 +204,7 @@ def read_facts(
     reader = _Reader(patient, index, fhir_server, zone)
     for key, content in contents.items():
         reader.read(key, content, (expected or {}).get(key))
-    return reader.facts(unanswered or {})
+    return reader.facts(unanswered or {}, unordered)
 
 
 class _Copy(NamedTuple):
@@ -243,7 +249,7 @@ class _Reader:
             if read is not None:
                 read(self, resource)
 
-    def facts(self, unanswered: Mapping[str, str]) -> Facts:
+    def facts(self, unanswered: Mapping[str, str], unordered: frozenset[str]) -> Facts:
         for copies in self._copies.values():
             self._choose_version(copies)
         return Facts(
@@ -259,6 +265,7 @@ class _Reader:
             unproven=frozenset(self._unproven),
             oldest=self._oldest,
             unanswered=unanswered,
+            unordered=unordered,
         )
 
     def _put_aside(self, source: str, reason: str, *, proves_nothing: bool) -> None:
@@ -284,17 +291,20 @@ class _Reader:
         born: Interval | None = None
         if resource.birth_date is not None:
             try:
-                born = interval_of(resource.birth_date)
+                born = _birth(resource.birth_date)
             except TimeFault:
                 self._put_aside(f"Patient/{resource.id}", "time_invalid", proves_nothing=False)
-        deceased = bool(resource.deceased_boolean) or resource.deceased_date_time is not None
+        dated = resource.deceased_date_time is not None or resource.deceased_unknown_when is not None
+        deceased = bool(resource.deceased_boolean) or dated
         self._patient = PatientFact(born, _SEX.get(resource.gender or ""), deceased)
 
     def _invalid(self, resource: fhir.Invalid) -> None:
         source = f"{resource.resource_type or 'Resource'}/{resource.id}"
         self._put_aside(source, "invalid_resource", proves_nothing=True)
-        if resource.resource_type == "Observation" and resource.code is not None:
-            token = self._index.match(resource.code)
+        if resource.resource_type != "Observation":
+            return
+        for concept in (resource.code, *resource.component_codes):
+            token = self._index.match(concept) if concept is not None else None
             if token is not None:
                 self._add(Measurement(token, source, reason="invalid_resource"))
 
@@ -375,9 +385,11 @@ class _Reader:
         issued = self._issued(resource)
         for token, holder in parts:
             value, unit, unit_system, comparator, coded, value_reason = _value(holder)
+            quantity = holder.value_quantity
+            text = quantity.unit if quantity is not None and unit_system is not None else None
             self._add(
                 Measurement(
-                    token, source, resource.status, value, unit, unit_system, comparator, coded,
+                    token, source, resource.status, value, unit, unit_system, text if text != unit else None, comparator, coded,
                     start, end, flag, issued, reason or value_reason,
                 )
             )  # fmt: skip
@@ -386,7 +398,12 @@ class _Reader:
         """(start, end, flag, reason): the clinically relevant time is effective[x], never ``issued`` (case B-054)."""
         try:
             text = resource.effective_date_time or resource.effective_instant
-            if text is not None:
+            times = (resource.effective_date_time, resource.effective_instant, resource.effective_period)
+            if resource.effective_timing is not None:
+                return None, None, None, "time_ambiguous"
+            if sum(time is not None for time in times) > 1:
+                return None, None, None, "time_invalid"
+            if text:
                 start, end, flag = interval_of(text, self._zone)
                 return start, end, flag, None
             period = resource.effective_period
@@ -529,6 +546,26 @@ def _instant(text: str | None) -> float | None:
         return None
 
 
+def _birth(text: str) -> Interval:
+    """The date of birth: FHIR's ``date``, so a time of day in it tells that another day may be meant."""
+    born = interval_of(text)
+    if born.flag != "time_partial":
+        raise TimeFault("a date of birth has no time of day")
+    return born
+
+
+def _normal(url: str) -> str:
+    """An absolute URL with its scheme and host as RFC 3986 compares them; anything else as it is."""
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return url
+    host, slash, path = rest.partition("/")
+    scheme, host = scheme.lower(), host.lower()
+    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ''))}{slash}{path}"
+
+
+_DEFAULT_PORTS = {"https": ":443", "http": ":80"}
+
 _Value = tuple[float | None, str | None, str | None, str | None, tuple[str, ...], str | None]
 
 
@@ -537,6 +574,9 @@ def _value(holder: fhir.Observation | fhir.Component) -> _Value:
     quantity = holder.value_quantity
     if holder.data_absent_reason is not None:  # beside a value too, as some systems send 0 for "not done"
         return None, None, None, None, (), "no_value"
+    values = holder.values
+    if len(values) > 1:  # value[x] is one value: which of two was meant is not for us to choose
+        return None, None, None, None, (), "invalid_resource"
     if quantity is not None:
         if quantity.value is None:
             return None, None, None, None, (), "no_value"
@@ -552,4 +592,4 @@ def _value(holder: fhir.Observation | fhir.Component) -> _Value:
         if abs(holder.value_integer) > _INTEGER_MAX:
             return None, None, None, None, (), "invalid_resource"
         return float(holder.value_integer), None, None, None, (), None
-    return None, None, None, None, (), "no_value"
+    return None, None, None, None, (), "value_not_number" if values else "no_value"

@@ -12,7 +12,7 @@ from msgspec import Struct
 from cds_service.clinical.facts import Facts, Measurement
 from cds_service.clinical.feature_spec import USABLE_STATUSES, FeatureSet, FeatureSpec
 from cds_service.clinical.times import whole_years
-from cds_service.clinical.units import UCUM, UnitError, conversion, text_spelling
+from cds_service.clinical.units import UCUM, UnitError, bare, conversion, same_unit, text_spelling
 
 __all__ = ["Feature", "age_bounds", "build_features", "model_inputs"]
 
@@ -26,7 +26,7 @@ _LEAVES_OLDER = frozenset(
     )
 )  # fmt: skip
 """These leave an older result standing (and are said beside it); a newer result whose value can't be read does not."""
-_SAYS_SOMETHING = frozenset(("text_value", "conflicting"))
+_SAYS_SOMETHING = frozenset(("text_value", "value_not_number", "conflicting"))
 """Results that were reported and can't be read: an older one is no longer the latest (ADR 2)."""
 
 
@@ -150,6 +150,8 @@ def _latest(spec: FeatureSpec, facts: Facts, now: datetime) -> Feature:
     found = [one for code in spec.codes if code in measurements for one in measurements[code]]
     if not found:
         return Feature(spec.name, None, facts.unanswered.get(spec.name, "no_result"), spec.unit)
+    if spec.name in facts.unordered:
+        return Feature(spec.name, None, "key_incomplete", spec.unit)
     opens = now - timedelta(days=spec.window_days) if spec.window_days is not None else None
     usable: list[Measurement] = []
     perhaps: list[Measurement] = []
@@ -252,12 +254,12 @@ def _feature(spec: FeatureSpec, one: Measurement) -> Feature:
     if one.reason is not None:
         return Feature(spec.name, None, one.reason, spec.unit)
     if spec.values:
-        value = next((spec.values[token] for token in one.coded if token in spec.values), None)
-        if value is None:
-            return Feature(spec.name, None, "value_not_listed", spec.unit)
-        return Feature(spec.name, value, None, spec.unit, one.source, one.code, one.start, one.end, flags)
+        told = {spec.values[token] for token in one.coded if token in spec.values}
+        if len(told) != 1:
+            return Feature(spec.name, None, "conflicting" if told else "value_not_listed", spec.unit)
+        return Feature(spec.name, told.pop(), None, spec.unit, one.source, one.code, one.start, one.end, flags)
     if one.value is None:
-        return Feature(spec.name, None, "no_value", spec.unit)
+        return Feature(spec.name, None, "value_not_number" if one.coded else "no_value", spec.unit)
     if one.comparator is not None:
         return Feature(spec.name, None, "comparator", spec.unit)
     slope_intercept, flag, reason = _unit(spec, one)
@@ -267,6 +269,9 @@ def _feature(spec: FeatureSpec, one: Measurement) -> Feature:
     value = one.value * slope + intercept if (slope, intercept) != (1.0, 0.0) else one.value
     if not math.isfinite(value) or (spec.plausible is not None and not spec.plausible[0] <= value <= spec.plausible[1]):
         return Feature(spec.name, None, "implausible", spec.unit)
+    if one.unit_text is not None and _text_says_otherwise(spec, one.value, one.unit_text, slope_intercept):
+        return Feature(spec.name, None, "unit_conflicting", spec.unit)
+    value += 0.0  # -0.0 is 0
     reported = None if one.unit == spec.unit or one.unit is None else (one.value, one.unit)
     if flag is not None:
         flags = (*flags, flag)
@@ -282,8 +287,7 @@ def _unit(spec: FeatureSpec, one: Measurement) -> tuple[tuple[float, float] | No
         direct = _convert(spec, unit)
         if direct is not None:
             return direct, None, None
-        alias = spec.aliases.get(unit)
-        return _declared(spec, alias, "unit_alias")
+        return _declared(spec, _alias(spec, unit), "unit_alias")
     if one.unit_system is not None:
         return _declared(spec, spec.aliases.get(f"{one.unit_system}|{unit}"), "unit_alias")
     return _declared(spec, text_spelling(unit, spec.spellings), "unit_from_text")
@@ -299,6 +303,8 @@ def _declared(
 def _convert(spec: FeatureSpec, unit: str) -> tuple[float, float] | None:
     if unit == spec.unit:
         return 1.0, 0.0
+    if "{" in unit:
+        unit = bare(unit)
     linear = spec.linear.get(unit)
     if linear is not None:
         return linear
@@ -307,3 +313,24 @@ def _convert(spec: FeatureSpec, unit: str) -> tuple[float, float] | None:
     except UnitError:
         return None
     return found.slope, found.intercept
+
+
+def _alias(spec: FeatureSpec, unit: str) -> str | None:
+    """What the feature declares this unit to mean, under any of UCUM's own spellings of it (``[iU]``, ``[IU]``)."""
+    alias = spec.aliases.get(unit)
+    if alias is None and spec.aliases:
+        alias = next((means for known, means in spec.aliases.items() if same_unit(known, unit)), None)
+    return alias
+
+
+def _text_says_otherwise(spec: FeatureSpec, value: float, text: str, coded: tuple[float, float]) -> bool:
+    """Whether the unit's text reads as another unit than its code, in which the value would be possible too.
+
+    Then one of the two is wrong, and nothing tells which. A text that is no unit of this feature says nothing.
+    """
+    unit = text_spelling(text, spec.spellings) or text
+    told = _convert(spec, unit)
+    if told is None or math.isclose(told[0], coded[0], rel_tol=1e-9):
+        return False
+    other = value * told[0] + told[1]
+    return spec.plausible is None or spec.plausible[0] <= other <= spec.plausible[1]

@@ -44,22 +44,52 @@ class Quantity(Struct, frozen=True, gc=False):
     code: str | None = None
 
 
+class Something(Struct, frozen=True, gc=False):
+    """An object of which only its presence matters."""
+
+
 class Meta(Struct, frozen=True, gc=False, rename="camel"):
     version_id: str | None = None
     last_updated: str | None = None
 
 
-class Component(Struct, frozen=True, gc=False, rename="camel"):
-    code: CodeableConcept
+class Holder(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
+    """What can hold a result: an Observation or a component of one."""
+
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
     value_string: str | None = None
     value_integer: int | None = None
+    value_boolean: bool | None = None
+    value_range: Something | None = None
+    value_ratio: Something | None = None
+    value_sampled_data: Something | None = None
+    value_period: Something | None = None
+    value_time: str | None = None
+    value_date_time: str | None = None
     data_absent_reason: CodeableConcept | None = None
+    modifier_extension: tuple[()] = ()
+    """FHIR forbids to use what a modifier extension changes unless one knows that extension; we know none."""
+
+    @property
+    def values(self) -> tuple[object, ...]:
+        """Every value[x] that is there, of all types of R4."""
+        values = (
+            self.value_quantity, self.value_codeable_concept, self.value_string, self.value_integer, self.value_boolean,
+            self.value_range, self.value_ratio, self.value_sampled_data, self.value_period, self.value_time,
+            self.value_date_time,
+        )  # fmt: skip
+        return tuple(value for value in values if value is not None)
 
 
-class Resource(Struct, frozen=True, gc=False, tag_field="resourceType", tag=True):
+class Component(Holder, frozen=True, gc=False, rename="camel"):
+    code: CodeableConcept
+
+
+class Resource(Struct, frozen=True, gc=False, tag_field="resourceType", tag=True, rename="camel", kw_only=True):
     """Any resource that we read, told apart by ``resourceType``."""
+
+    modifier_extension: tuple[()] = ()
 
 
 class Patient(Resource, frozen=True, gc=False, rename="camel"):
@@ -68,9 +98,11 @@ class Patient(Resource, frozen=True, gc=False, rename="camel"):
     gender: str | None = None
     deceased_boolean: bool | None = None
     deceased_date_time: str | None = None
+    deceased_unknown_when: Something | None = field(default=None, name="_deceasedDateTime")
+    """A date of death that is masked or not known is a death all the same."""
 
 
-class Observation(Resource, frozen=True, gc=False, rename="camel"):
+class Observation(Holder, frozen=True, gc=False, rename="camel", tag_field="resourceType", tag=True):
     status: str
     code: CodeableConcept
     id: str | None = None
@@ -78,12 +110,8 @@ class Observation(Resource, frozen=True, gc=False, rename="camel"):
     effective_date_time: str | None = None
     effective_period: Period | None = None
     effective_instant: str | None = None
+    effective_timing: Something | None = None
     issued: str | None = None
-    value_quantity: Quantity | None = None
-    value_codeable_concept: CodeableConcept | None = None
-    value_string: str | None = None
-    value_integer: int | None = None
-    data_absent_reason: CodeableConcept | None = None
     component: tuple[Component, ...] = ()
     meta: Meta | None = None
 
@@ -156,6 +184,9 @@ class ImagingStudy(Resource, frozen=True, gc=False):
     series: tuple[Series, ...] = ()
 
 
+_HARMLESS = frozenset(("information", "warning", "success"))
+
+
 class Issue(Struct, frozen=True, gc=False):
     severity: str
     code: str | None = None
@@ -166,8 +197,8 @@ class OperationOutcome(Resource, frozen=True, gc=False):
 
     @property
     def is_failure(self) -> bool:
-        """Whether a search that says this is incomplete: ``error`` or ``fatal`` (case B-023)."""
-        return any(issue.severity in ("error", "fatal") for issue in self.issue)
+        """Whether a search that says this is incomplete: anything but information or warning (case B-023)."""
+        return not self.issue or any(issue.severity not in _HARMLESS for issue in self.issue)
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -190,8 +221,8 @@ class Entry(Struct, frozen=True, gc=False, rename="camel"):
 class Bundle(Resource, frozen=True, gc=False):
     type: str | None = None
     total: int | None = None
-    link: tuple[Link, ...] = ()
-    entry: tuple[Entry, ...] = ()
+    link: tuple[Link, ...] | None = ()
+    entry: tuple[Entry, ...] | None = ()
 
 
 class Invalid(Struct, frozen=True):
@@ -200,6 +231,7 @@ class Invalid(Struct, frozen=True):
     resource_type: str
     id: str | None
     code: CodeableConcept | None
+    component_codes: tuple[CodeableConcept, ...] = ()
 
 
 Failure = Literal["refused", "failed", "not_fhir", "wrapper", "wrong_type"]
@@ -234,8 +266,8 @@ class _LooseEntry(Struct, rename="camel"):
 
 class _LooseBundle(Struct, rename="camel"):
     resource_type: str
-    entry: tuple[_LooseEntry, ...] = ()
-    link: tuple[Link, ...] = ()
+    entry: tuple[Raw, ...] | None = ()
+    link: tuple[Link, ...] | None = ()
     total: int | None = None
 
 
@@ -245,6 +277,10 @@ class _Tag(Struct, rename="camel"):
 
 class _LooseCoded(Struct, rename="camel"):
     code: CodeableConcept | None = None
+
+
+class _LooseComponents(Struct):
+    component: tuple[_LooseCoded, ...] = ()
 
 
 class _LooseId(Struct):
@@ -285,7 +321,9 @@ def decode_key(raw: bytes | Raw) -> KeyContent:
     except (msgspec.DecodeError, RecursionError):
         return _judge_one_by_one(raw)
     if type(content) is Bundle:
-        return _from_entries([(entry.full_url, entry.resource) for entry in content.entry], content.link, content.total)
+        return _from_entries(
+            [(entry.full_url, entry.resource) for entry in content.entry or ()], content.link or (), content.total
+        )
     if isinstance(content, OperationOutcome):
         return KeyContent(failure=_failure(content))
     assert not isinstance(content, Bundle)  # noqa: S101 -- tells the type checker what the first branch took
@@ -325,14 +363,14 @@ def _judge_one_by_one(raw: bytes | Raw) -> KeyContent:
         return _judge_single(raw)
     entries: list[tuple[str | None, Known | Invalid | None]] = []
     others = 0
-    for entry in loose.entry:
-        if entry.resource is _NOTHING:
+    for one in loose.entry or ():
+        full_url, judged = _judge_entry(one)
+        if judged is _NO_RESOURCE:
             continue
-        judged = _judge(entry.resource)
         if judged is None:
             others += 1
-        entries.append((entry.full_url, judged))
-    content = _from_entries(entries, loose.link, loose.total)
+        entries.append((full_url, judged))
+    content = _from_entries(entries, loose.link or (), loose.total)
     return msgspec.structs.replace(content, entries=content.entries + others)
 
 
@@ -350,8 +388,8 @@ def _judge_single(raw: bytes | Raw) -> KeyContent:
     if tag == "Bundle":  # a Bundle whose own fields are of wrong types
         return KeyContent(failure="not_fhir")
     judged = _judge(raw)
-    if judged is None:
-        return KeyContent(failure="wrong_type")
+    if judged is None or isinstance(judged, OperationOutcome):
+        return KeyContent(failure="wrong_type" if judged is None else _failure(judged))
     return KeyContent(resources=((None, judged),), entries=1)
 
 
@@ -367,9 +405,26 @@ def _judge(raw: bytes | Raw) -> Known | Invalid | None:
         tag = _decode_tag(raw).resource_type
     except (msgspec.DecodeError, RecursionError):
         return Invalid("", None, None)
+    if tag == "OperationOutcome":
+        return OperationOutcome()  # what it says can't be read, so that it may say anything
     if tag not in _KNOWN:
         return None
-    return Invalid(tag, _loosely_id(raw), _loosely_code(raw))
+    return Invalid(tag, _loosely_id(raw), _loosely_code(raw), _loosely_component_codes(raw))
+
+
+_NO_RESOURCE = Invalid("", None, None)
+"""Stands for an entry that holds no resource at all, as an answer in a history may."""
+
+
+def _judge_entry(raw: Raw) -> tuple[str | None, Known | Invalid | None]:
+    """(fullUrl, resource) of one entry; an entry that is no entry costs itself alone."""
+    try:
+        entry = msgspec.json.decode(raw, type=_LooseEntry)
+    except (msgspec.DecodeError, RecursionError):
+        return None, Invalid("", None, None)
+    if entry.resource is _NOTHING:
+        return entry.full_url, _NO_RESOURCE
+    return entry.full_url, _judge(entry.resource)
 
 
 def _loosely_code(raw: bytes | Raw) -> CodeableConcept | None:
@@ -377,6 +432,14 @@ def _loosely_code(raw: bytes | Raw) -> CodeableConcept | None:
         return msgspec.json.decode(raw, type=_LooseCoded).code
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def _loosely_component_codes(raw: bytes | Raw) -> tuple[CodeableConcept, ...]:
+    try:
+        components = msgspec.json.decode(raw, type=_LooseComponents).component
+    except (msgspec.DecodeError, RecursionError):
+        return ()
+    return tuple(component.code for component in components if component.code is not None)
 
 
 def _loosely_id(raw: bytes | Raw) -> str | None:

@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 __all__ = ["Interval", "TimeFault", "interval_of", "whole_years"]
 
+_ZONE = r"(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)"
 _DATE_TIME = re.compile(
     r"(?P<year>[0-9]{4})(?:-(?P<month>[0-9]{2})(?:-(?P<day>[0-9]{2})"
-    r"(?P<time>T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)?(?P<zone>Z|[+-][0-9]{2}:[0-9]{2})?)?)?"
+    rf"(?P<time>T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:\.[0-9]+)?)?(?P<zone>{_ZONE})?)?)?"
 ).fullmatch
 _INSTANT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})"
+    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:\.[0-9]+)?{_ZONE}"
 ).fullmatch
+_LEAP = re.compile(r":60(?:\.[0-9]+)?(?=Z|[+-]|$)")
 _LONGEST = 48
 _MOMENT = timedelta(microseconds=1)
 
@@ -51,26 +53,43 @@ def interval_of(text: str, zone: tzinfo | None = None) -> Interval:
     if len(text) <= _LONGEST and _INSTANT(text):  # almost every result; the general way says the same and takes longer
         try:
             moment = datetime.fromisoformat(text)
-        except ValueError as fault:
-            raise TimeFault("not a FHIR dateTime") from fault
+        except ValueError:
+            moment = _leap_second(text)
         return Interval(moment, moment)
     match = _DATE_TIME(text) if len(text) <= _LONGEST else None
     if match is None:
         raise TimeFault("not a FHIR dateTime")
     try:
-        if match["time"] is not None:
-            if match["zone"] is None:
-                if zone is None:
-                    raise TimeFault("a time of day without a zone")
-                local = datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
-                return Interval(local, local, "time_local")
-            moment = datetime.fromisoformat(text)
-            return Interval(moment, moment)
+        if match["time"] is not None:  # without a zone, or it were an instant
+            if zone is None:
+                raise TimeFault("a time of day without a zone")
+            return _local(text, zone)
         if match["zone"] is not None:
             raise TimeFault("a date with a zone but no time")
         return _whole(int(match["year"]), match["month"], match["day"], zone or UTC)
     except (ValueError, OverflowError) as fault:
         raise TimeFault("not a FHIR dateTime") from fault
+
+
+def _leap_second(text: str) -> datetime:
+    """FHIR's dateTime may have a second 60 where UTC has one, before midnight; Python's is the last moment before it."""
+    try:
+        moment = datetime.fromisoformat(_LEAP.sub(":59.999999", text))
+        utc = moment.astimezone(UTC)
+    except (ValueError, OverflowError) as fault:
+        raise TimeFault("not a FHIR dateTime") from fault
+    if (utc.hour, utc.minute) != (23, 59):
+        raise TimeFault("a second 60 where there is none")
+    return moment
+
+
+def _local(text: str, zone: tzinfo) -> Interval:
+    """A time of the declared zone: both readings of an hour that the clocks repeat, none of one that they skip."""
+    local = datetime.fromisoformat(text)
+    first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if second < first:
+        raise TimeFault("a time that the zone's clocks skip")
+    return Interval(first, second, "time_local")
 
 
 def _whole(year: int, month: str | None, day: str | None, zone: tzinfo) -> Interval:

@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["UCUM", "Conversion", "UnitError", "conversion", "text_spelling"]
+__all__ = ["UCUM", "Conversion", "UnitError", "bare", "conversion", "same_unit", "text_spelling"]
 
 UCUM = "http://unitsofmeasure.org"
 
@@ -88,9 +88,11 @@ _ATOMS: Mapping[str, tuple[bool, Fraction, Mapping[str, int]]] = {
 }  # fmt: skip
 
 _TERM = re.compile(
-    r"(?P<unit>10\*|10\^|[A-Za-z%'_]*(?:\[[A-Za-z_']+\])?)(?P<exponent>[+-]?[0-9]{1,2})?(?P<note>(?:\{[^{}]*\})*)"
+    r"(?P<unit>10\*|10\^|[A-Za-z%'_]*(?:\[[A-Za-z_']+\])?)(?P<exponent>[+-]?[0-9]{1,9})?(?P<note>(?:\{[^{}]*\})*)"
 )
 _LONGEST = 64
+_EXPONENT_DIGITS = 2
+_NOTE = re.compile(r"\{[^{}]*\}")
 _COUNT = re.compile(r"(?:1|10[*^][0-9]{0,2})?(?:\{[^{}]*\})?").fullmatch
 """Units that count things: ``1``, ``{cells}``, ``10*3``."""
 
@@ -148,6 +150,23 @@ def _slope(factor: Fraction) -> float:
     if slope == 0.0:
         raise UnitError("the units are further apart than numbers reach")
     return slope
+
+
+def bare(code: str) -> str:
+    """A code without its annotations, which are 1 in UCUM: what was counted is told by the test's code (B-048).
+
+    >>> bare("%{HemoglobinA1C}"), bare("{cells}/uL")
+    ('%', '/uL')
+    """
+    return _NOTE.sub("", code) or "1"
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Whether two codes are the same unit to UCUM, so that a value stays the same number."""
+    try:
+        return conversion(one, other).slope == 1.0
+    except UnitError:
+        return False
 
 
 def text_spelling(text: str, spellings: Mapping[str, str]) -> str | None:
@@ -210,9 +229,9 @@ def _term(match: re.Match[str]) -> tuple[Fraction, Mapping[str, int]]:
         if match["note"] and not exponent:
             return Fraction(1), {}
         raise UnitError("the unit is not a UCUM code")
+    if exponent and len(exponent.lstrip("+-")) > _EXPONENT_DIGITS:
+        raise UnitError("the unit is not a UCUM code")
     power = int(exponent) if exponent else 1
-    if unit in ("10*", "10^") and not exponent:
-        power = 1
     prefix_factor, (_, atom_factor, dimensions) = _prefixed(unit)
     return (prefix_factor * atom_factor) ** power, {base: count * power for base, count in dimensions.items()}
 

@@ -45,6 +45,11 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
     "reason_key_incomplete": {"en": "may be incomplete", "ja": "一部のみの可能性"},
     "reason_not_told": {"en": "not told with the result", "ja": "結果に記載なし"},
     "reason_value_not_listed": {"en": "a result exists that is not in the table", "ja": "対応表にない結果あり"},
+    "reason_value_not_number": {"en": "a result exists that is not one number", "ja": "数値でない結果あり"},
+    "reason_unit_conflicting": {
+        "en": "a result exists whose unit is written in two ways that differ",
+        "ja": "単位の表記とコードが食い違う結果あり",
+    },
     "reason_patient_deceased": {"en": "the patient has died", "ja": "死亡のため対象外"},
     "reason_other": {"en": "not usable", "ja": "使用できない結果"},
     "reason_not_asked": {"en": "not asked for", "ja": "取得対象外"},

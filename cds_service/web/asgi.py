@@ -42,6 +42,7 @@ _HSTS = ((b"strict-transport-security", b"max-age=31536000"),)
 _CLOSE = (b"connection", b"close")
 _LINGER_S = 1.0
 _LINGER_BYTES = 16 * 1024 * 1024
+_HOOKS = "/cds-services"
 _GONE = 499
 """In log and metrics: the client left before it was answered."""
 _COUNTED = frozenset({"TooLarge", "TooSlow", "Overloaded", "UnsupportedMedia", "RateLimited"})
@@ -110,6 +111,8 @@ class Door:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        if scope["path"].startswith(_HOOKS) and scope["path"].endswith("/"):
+            scope["path"] = scope["path"][:-1]  # joined addresses end so; a redirect would lose the body (CH-021)
         headers = dict(scope["headers"])
         has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
         call = Call(headers, self._limits, self.gate, has_body=has_body)

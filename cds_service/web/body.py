@@ -98,7 +98,7 @@ def _inflater(encoding: bytes, limits: Limits) -> "_Inflater | None":
     name = encoding.strip().lower()
     if name in {b"", b"identity"}:
         return None
-    if name == b"gzip":
+    if name in {b"gzip", b"x-gzip"}:  # the old name of the same (RFC 9110, section 8.4.1.3)
         return _Inflater(limits)
     raise UnsupportedMedia(
         Fault("Content-Encoding", "the encoding is neither gzip nor identity", "send the body plain or gzipped")

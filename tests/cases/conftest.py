@@ -1,6 +1,7 @@
 """The test service that the cases assume (README.md beside this file), and how their inputs are read."""
 
 import json
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,21 +48,35 @@ class Clock:
         return self.now
 
 
-@pytest.fixture
-def service(tmp_path):
+@contextmanager
+def open_service(folder):
     """(client, parts): the service `case-labs` at the cases' clock, with its CORS list."""
-    write_tiny_bundle(tmp_path / "assets", "case-labs", DATA / "recipes" / "case-labs" / "features.toml")
+    write_tiny_bundle(folder / "assets", "case-labs", DATA / "recipes" / "case-labs" / "features.toml")
     settings = read_settings(
         environment={},
         auth="off-for-development",
-        state=tmp_path / "state",
+        state=folder / "state",
         hooks=DATA / "hooks",
-        assets=tmp_path / "assets",
+        assets=folder / "assets",
         cors_origins=("https://sandbox.example.org",),
     )
     parts = open_parts(settings, clock=Clock())
     with TestClient(create_app(parts)) as client:
         yield client, parts
+
+
+@pytest.fixture
+def service(tmp_path):
+    """A service of one's own, to look at its events."""
+    with open_service(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    """One service for all cases of a file that look at the answer alone."""
+    with open_service(tmp_path_factory.mktemp("service")) as (client, _):
+        yield client
 
 
 @pytest.fixture

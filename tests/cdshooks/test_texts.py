@@ -22,6 +22,7 @@ REASONS = (
     "status_not_usable", "other_patient", "subject_unresolved", "invalid_resource", "time_missing", "time_invalid",
     "time_ambiguous", "stale_or_unknown", "time_in_future", "comparator", "code_not_listed", "no_value", "conflicting",
     "key_failed", "key_absent", "key_incomplete", "not_asked", "patient_deceased", "not_told", "value_not_listed",
+    "value_not_number", "unit_conflicting",
 )  # fmt: skip
 
 

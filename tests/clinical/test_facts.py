@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from cds_service.clinical.facts import read_facts
+from cds_service.clinical import fhir_shapes
+from cds_service.clinical.facts import CodeIndex, read_facts
 from cds_service.clinical.fhir_shapes import decode_key
 from tests.clinical.charts import (
     BMI,
@@ -111,6 +112,7 @@ def test_a_urn_is_the_patient_where_its_bundle_says_so_and_nowhere_else():
         pytest.param({"valueQuantity": None, "dataAbsentReason": concept("http://x|error")}, None, None, "no_value", id="absent with a reason"),
         pytest.param({"dataAbsentReason": concept("http://x|error")}, None, None, "no_value", id="a number beside the reason of its absence is none"),
         pytest.param({"valueQuantity": None, "valueString": "100 mg/dL"}, None, None, "text_value", id="a number in words is not read"),
+        pytest.param({"valueString": "100"}, None, None, "invalid_resource", id="two values, though there is one"),
         pytest.param({"valueQuantity": None, "valueString": " "}, None, None, "invalid_resource", id="a blank text"),
         pytest.param({"valueQuantity": None, "valueInteger": 7}, 7.0, None, None, id="an integer"),
         pytest.param({"valueQuantity": None, "valueInteger": 2**31}, None, None, "invalid_resource", id="an integer of more than 32 bits"),
@@ -140,6 +142,9 @@ def test_a_coded_value_keeps_its_codes_in_their_one_spelling():
         pytest.param({"effectiveDateTime": None, "effectivePeriod": {"start": ago(3), "end": ago(5)}}, "time_invalid", id="that ends before it begins"),
         pytest.param({"effectiveDateTime": None, "effectivePeriod": {"start": ago(5), "end": ago(3)}}, None, id="a whole period"),
         pytest.param({"effectiveDateTime": None, "effectiveInstant": ago(3)}, None, id="an instant"),
+        pytest.param({"effectiveInstant": ago(3)}, "time_invalid", id="two times, though there is one"),
+        pytest.param({"effectiveDateTime": None, "effectiveTiming": {"event": [ago(3)]}}, "time_ambiguous", id="a timing of several"),
+        pytest.param({"issued": "soon"}, None, id="a time of issue that is none orders nothing, and no more"),
     ],
 )  # fmt: skip
 def test_when_it_was(fields, reason):
@@ -197,6 +202,7 @@ V1, V2 = meta(updated="2026-05-01T00:00:00Z"), meta(updated="2026-05-02T00:00:00
         pytest.param([result(value=1, meta=V1), result(value=1)], 1, None, id="and needs no order where it says the same"),
         pytest.param([result(value=1), result(value=2)], None, "conflicting", id="two that differ, without any version"),
         pytest.param([result(value=1, meta=meta("9")), result(value=2, meta=meta("10"))], 2, None, id="versions are numbers, not text"),
+        pytest.param([result(value=1, meta=meta(updated="x")), result(value=2, meta=meta(updated="y"))], None, "conflicting", id="nor do updates that are no times"),
         pytest.param([result(value=1, meta=meta("a")), result(value=2, meta=meta("b"))], None, "conflicting", id="or they order nothing"),
         pytest.param([result(value=1, issued=ago(9)), result(value=2, issued=ago(8))], 2, None, id="the later issue counts"),
         pytest.param(
@@ -262,6 +268,22 @@ def test_one_broken_entry_costs_itself_and_the_proof_not_the_chart(broken):
     assert values == {"Observation/x": (None, "invalid_resource"), "Observation/good": (120, None)}
     assert facts.unproven == {"labs"}
     assert facts.set_aside == {"invalid_resource": 1}
+
+
+def test_a_broken_panel_names_the_results_that_it_hides():
+    panel = result("bp", code="http://x|panel", component=[{"code": concept(SBP), "valueQuantity": 7}])
+    assert only(facts_of(panel), SBP).reason == "invalid_resource"
+
+
+def test_a_result_without_an_id_is_read_as_it_is():
+    nameless = [{key: field for key, field in result(value=value).items() if key != "id"} for value in (1, 2)]
+    unlisted = {**nameless[0], "code": concept("http://x|1")}
+    assert [one.value for one in facts_of(*nameless, unlisted).measurements[GLUCOSE]] == [1, 2]
+
+
+@pytest.mark.parametrize("server", ["HTTPS://EHR.example/fhir", "https://ehr.example:443/fhir"])
+def test_a_server_is_the_same_under_every_spelling_of_its_address(server):
+    assert only(facts_of(result(subject=subject(f"{SERVER}/Patient/me")), server=server)).reason is None
 
 
 def test_a_broken_entry_of_unknown_code_taints_its_key_only():
@@ -371,6 +393,7 @@ def test_a_procedure_that_was_not_done_does_not_count():
         pytest.param({"gender": "other"}, None, "1961-02-14", False, id="a sex that the model does not know"),
         pytest.param({"birthDate": None}, "male", None, False, id="no date of birth"),
         pytest.param({"birthDate": "1961-02-30"}, "male", None, False, id="one that is no date"),
+        pytest.param({"birthDate": "1961-02-14T23:30:00Z"}, "male", None, False, id="one with a time of day"),
         pytest.param({"deceasedBoolean": True}, "male", "1961-02-14", True, id="dead"),
         pytest.param({"deceasedBoolean": False}, "male", "1961-02-14", False, id="said to be alive"),
         pytest.param({"deceasedDateTime": "2026-01-01"}, "male", "1961-02-14", True, id="dead since a day"),
@@ -439,3 +462,14 @@ def test_the_order_of_entries_and_keys_changes_no_measurement():
 def test_a_key_that_held_no_bundle_is_read_all_the_same():
     contents = {"one": decode_key(json.dumps(result()).encode()), "none": decode_key(b"null")}
     assert only(read_facts(contents, patient=ME, index=INDEX)).value == 100
+
+
+def test_versions_of_a_result_that_nothing_reads_say_nothing():
+    facts = facts_of(result(code="http://x|1", value=1), result(code="http://x|1", value=2))
+    assert (facts.measurements, facts.set_aside) == ({}, {})
+
+
+def test_an_index_knows_its_own_systems_and_their_other_names():
+    index = CodeIndex(["http://x|1"])
+    assert index.match(fhir_shapes.CodeableConcept((fhir_shapes.Coding("http://x", "1"),))) == "http://x|1"
+    assert index.match(fhir_shapes.CodeableConcept((fhir_shapes.Coding(None, "1"),))) is None

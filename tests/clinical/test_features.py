@@ -51,6 +51,7 @@ WINDOW = FEATURES["glucose"].window_days
         pytest.param([result(at="0001-01-01")],                                  None,   "stale",              id="the calendar's first day is no fault of ours"),
         pytest.param([result(at="0001-01-01T00:00:00+14:00")],                   None,   "stale",              id="whatever its offset"),
         pytest.param([result(at="9999-12-31T23:59:59-12:00")],                   None,   "time_in_future",     id="nor its last"),
+        pytest.param([result(effectiveDateTime=None, effectivePeriod={"start": ago(1), "end": ago(-1)})], None, "time_in_future", id="a period that is not over"),
         pytest.param([result(value=10)],                                         10,     None,                 id="both ends of the plausible are inside"),
         pytest.param([result(value=2000)],                                       2000,   None,                 id="the upper too"),
         pytest.param([result(value=2000.1)],                                     None,   "implausible",        id="the impossible is refused, not clipped"),
@@ -65,7 +66,7 @@ WINDOW = FEATURES["glucose"].window_days
         pytest.param([result("a", of="you"), result("b", effectiveDateTime=None)], None, "time_missing",       id="my own reason is said first"),
         pytest.param([result(valueQuantity=None, valueString="high")],           None,   "text_value",         id="words"),
         pytest.param([result(valueQuantity=None, valueInteger=100)],             None,   "unit_missing",       id="an integer has no unit"),
-        pytest.param([result(valueQuantity=None, valueCodeableConcept=concept("s|1"))], None, "no_value",      id="a code is no number"),
+        pytest.param([result(valueQuantity=None, valueCodeableConcept=concept("s|1"))], None, "value_not_number", id="a code is no number"),
     ],
 )  # fmt: skip
 def test_the_latest_usable_value(results, value, reason):
@@ -83,7 +84,9 @@ def test_the_latest_usable_value(results, value, reason):
         pytest.param(quantity(100, "10*99.10*99.10*99.10*99.mg/dL"), None, "unit_not_convertible", None, id="an absurd factor"),
         pytest.param({"value": 100}, None, "unit_missing", None, id="a bare number"),
         pytest.param({"value": 100, "system": "http://unitsofmeasure.org", "unit": "mg/dL"}, 100, None, "unit_from_text", id="UCUM named, no code: the text counts"),
-        pytest.param(quantity(100) | {"unit": "mmol/L"}, 100, None, None, id="the code counts, not the display"),
+        pytest.param(quantity(100) | {"unit": "mmol/L"}, None, "unit_conflicting", None, id="a display that is another unit of this test"),
+        pytest.param(quantity(400) | {"unit": "mmol/L"}, 400, None, None, id="a display that is impossible: the code counts"),
+        pytest.param(quantity(100) | {"unit": "K/uL"}, 100, None, None, id="a display that is no unit of this test: the code counts"),
     ],
 )  # fmt: skip
 def test_a_unit_is_read_as_declared_or_refused(given, value, reason, flag):

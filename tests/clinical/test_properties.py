@@ -289,15 +289,17 @@ def shifted(node, days):
     return node
 
 
+def same(features):
+    """What does not move with the calendar."""
+    return [(one.value, one.reason, one.source, one.flags, one.newer_unusable) for one in features.values()]
+
+
 @QUICK
 @given(charts, st.integers(-3000, 3000))
 def test_moving_every_date_and_now_by_the_same_days_changes_nothing(chart, days):
     whole = [one for one in chart if len(one.get("effectiveDateTime", "")) not in (4, 7)]
     before = build_features(FEATURES, facts_of(*whole), NOW)
     after = build_features(FEATURES, facts_of(*shifted(whole, days)), NOW + timedelta(days=days))
-    same = lambda features: [
-        (one.value, one.reason, one.source, one.flags, one.newer_unusable) for one in features.values()
-    ]
     assert same(before) == same(after)
 
 

@@ -76,6 +76,27 @@ def test_an_instant_at_the_edge_of_the_calendar_can_be_compared():
     assert interval_of("9999-12-31T23:59:59-12:00").start > datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("text", ["2016-12-31T23:59:60Z", "2017-01-01T08:59:60+09:00"])
+def test_a_leap_second_is_read_where_utc_has_one(text):
+    assert interval_of(text).end.astimezone(UTC).isoformat() == "2016-12-31T23:59:59.999999+00:00"
+
+
+def test_a_leap_second_elsewhere_or_on_no_day_is_none():
+    for text in ("2016-12-31T22:59:60Z", "2016-12-32T23:59:60Z", "0001-01-01T00:00:60+14:00"):
+        with pytest.raises(TimeFault):
+            interval_of(text)
+
+
+def test_an_hour_that_the_clocks_skip_is_none_and_one_that_they_repeat_is_both():
+    with pytest.raises(TimeFault):
+        interval_of("2026-03-29T02:30:00", BERLIN)
+    twice = interval_of("2026-10-25T02:30:00", BERLIN)
+    assert (twice.start.isoformat(), twice.end.isoformat()) == (
+        "2026-10-25T00:30:00+00:00",
+        "2026-10-25T01:30:00+00:00",
+    )
+
+
 @pytest.mark.parametrize(
     ("born", "on", "years"),
     [

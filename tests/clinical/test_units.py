@@ -115,6 +115,7 @@ def test_a_value_becomes_what_it_is_worth(reported, wanted, molar_mass, value, r
         pytest.param("{mg/dL}", "mg/dL", id="an annotation is no unit"),
         pytest.param("{a}2.mg/dL", "mg/dL", id="a number after an annotation"),
         pytest.param("mg/(dL)", "mg/dL", id="brackets are refused, not half read"),
+        pytest.param("+2.mg/dL", "mg/dL", id="a sign without an atom"),
         pytest.param("0.mg/dL", "mg/dL", id="a factor of nothing"),
         pytest.param("mg/100mL", "mg/dL", id="a number glued to an atom"),
         pytest.param("µg/L", "ug/L", id="the micro sign is text, not UCUM"),

@@ -71,8 +71,9 @@ def _wait_for(client: httpx.Client, server: subprocess.Popen[bytes], log: Path) 
     pytest.fail(f"the sandbox was not ready after {START_S} s:\n{log.read_text()[-4000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """One browser a module: while it runs, Playwright holds this thread's event loop and no other may start."""
     if not CHROMIUM.exists() or importlib.util.find_spec("playwright") is None:
         what = f"{CHROMIUM} and the playwright package are needed: apt-get install chromium, pip install '.[dev]'"
         if os.environ.get("CI"):

@@ -76,7 +76,7 @@ def test_a_second_start_takes_what_is_finished_and_gives_the_same_weights(road):
     """A kill leaves finished members; the same command goes on from them."""
     folder, places, candidate, _ = road
     cache = folder / "state" / "cache" / "breast-ultrasound"
-    gone = sorted(cache.glob("student-*-soft-all.safetensors"))[0]
+    (gone,) = cache.glob("student-*-soft-all.safetensors")
     weights, graph = gone.read_bytes(), (candidate / "model.onnx").stat().st_size
     gone.unlink()
     (cache / "student-half.writing").write_bytes(b"half")

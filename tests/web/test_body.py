@@ -107,14 +107,14 @@ def test_who_goes_away_is_no_error_of_ours():
 
 
 @pytest.mark.sec("SEC-044")
-@pytest.mark.parametrize("encoding", [b"br", b"deflate", b"zstd", b"compress", b"gzip, gzip", b"x-gzip", b"gzip;q=1"])
+@pytest.mark.parametrize("encoding", [b"br", b"deflate", b"zstd", b"compress", b"gzip, gzip", b"gzip;q=1"])
 def test_other_encodings(encoding):
     with pytest.raises(UnsupportedMedia):
         read(scope_of((b"content-encoding", encoding)), pieces(b"{}"))
 
 
 @pytest.mark.sec("SEC-044")
-@pytest.mark.parametrize("encoding", [b"gzip", b"GZIP", b" gzip "])
+@pytest.mark.parametrize("encoding", [b"gzip", b"GZIP", b" gzip ", b"x-gzip"])
 @pytest.mark.parametrize("chunk", [1, 10, 100_000])
 def test_a_gzip_body_is_read(encoding, chunk):
     data = b'{"a": "' + bytes(range(32, 127)) * 300 + b'"}'
