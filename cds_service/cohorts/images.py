@@ -191,8 +191,12 @@ def _read(
 
 def _grey(content: bytes) -> Grey:
     """Decode a picture of the data set; the serving path has its own decoder, in a process of its own."""
-    from PIL import Image
-
+    try:
+        from PIL import Image
+    except ImportError as missing:
+        raise SettingsError(
+            Fault("images", f"need the package {missing.name}", "Install the extra: pip install 'cds-service[train]'")
+        ) from None
     with Image.open(io.BytesIO(content)) as picture:
         return np.asarray(picture.convert("L"), dtype=np.uint8)
 

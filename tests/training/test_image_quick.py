@@ -89,7 +89,7 @@ def test_a_second_start_takes_what_is_finished_and_gives_the_same_weights(road):
 
 
 def test_a_release_judges_both_sets_and_writes_every_look_down(road):
-    folder, places, candidate, _ = road
+    folder, _, candidate, _ = road
     assets = folder / "assets"
     for _ in range(2):
         released, metrics = release_image_candidate(
