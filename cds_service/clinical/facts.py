@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 
 from cds_service.clinical import fhir_shapes as fhir
 from cds_service.clinical.codes import SAME_SYSTEM, canonical
+from cds_service.clinical.subject import Subject
 from cds_service.clinical.times import Interval, TimeFault, interval_of
 from cds_service.clinical.units import UCUM
 
@@ -145,36 +146,6 @@ def codes_of(concept: fhir.CodeableConcept | None) -> frozenset[str]:
     return frozenset(c.code for c in concept.coding if c.code) if concept is not None else frozenset()
 
 
-class _Subject:
-    """Whether a reference is the patient whose chart was opened (case B-025)."""
-
-    def __init__(self, patient: str, fhir_server: str | None, resources: tuple[tuple[str | None, object], ...]) -> None:
-        base = _normal(fhir_server.rstrip("/")) if fhir_server else None
-        self._exact = {f"Patient/{patient}"} | ({f"{base}/Patient/{patient}"} if base else set())
-        self._base = base
-        for full_url, resource in resources:
-            if type(resource) is not fhir.Patient or resource.id != patient:
-                continue
-            if full_url is not None and full_url.startswith("urn:uuid:"):
-                self._exact.add(full_url)
-
-    def reason(self, reference: fhir.Reference | None) -> str | None:
-        """None if it is the patient, else ``other_patient`` or ``subject_unresolved``."""
-        text = reference.reference if reference is not None else None
-        if text is None:
-            return "subject_unresolved"
-        if text in self._exact:
-            return None
-        unversioned = _normal(text.split("/_history/", 1)[0])
-        if unversioned in self._exact:
-            return None
-        if text.startswith(("urn:", "#")) or "Patient/" not in text:
-            return "subject_unresolved"
-        if self._base is None and "://" in text:
-            return "subject_unresolved"
-        return "other_patient"
-
-
 def read_facts(
     contents: Mapping[str, fhir.KeyContent],
     *,
@@ -239,7 +210,7 @@ class _Reader:
 
     def read(self, key: str, content: fhir.KeyContent, expected: str | None) -> None:
         self._key = key
-        self._subject = _Subject(self._patient_id, self._server, content.resources)
+        self._subject = Subject(self._patient_id, self._server, content.resources)
         readers = self._READERS
         if expected is not None:
             wanted = getattr(fhir, expected, None)
@@ -553,18 +524,6 @@ def _birth(text: str) -> Interval:
         raise TimeFault("a date of birth has no time of day")
     return born
 
-
-def _normal(url: str) -> str:
-    """An absolute URL with its scheme and host as RFC 3986 compares them; anything else as it is."""
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        return url
-    host, slash, path = rest.partition("/")
-    scheme, host = scheme.lower(), host.lower()
-    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ''))}{slash}{path}"
-
-
-_DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 _Value = tuple[float | None, str | None, str | None, str | None, tuple[str, ...], str | None]
 
