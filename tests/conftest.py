@@ -1,0 +1,17 @@
+"""What all tests share."""
+
+import pytest
+import structlog
+
+
+@pytest.fixture(autouse=True, scope="session")
+def loggers_are_not_cached():
+    """A cached logger would keep the stream of whichever test configured logging first."""
+    configure = structlog.configure
+
+    def uncached(**settings):
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", uncached)
+        yield
