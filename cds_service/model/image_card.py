@@ -9,6 +9,8 @@ from cds_service.model.parts import Manifest
 __all__ = ["compression_table", "image_card", "range_of"]
 
 _OUTPUT = "malignant"
+_MARGIN = 0.01
+"""How much AUC a student may lose to its teacher, out of fold (issue 3)."""
 _NOT_OPENED = "Test and external set have not been opened for this candidate."
 
 
@@ -231,6 +233,14 @@ def _limits(metrics: Figures) -> list[str]:
         "It has no score yet for images unlike those it knows, and no picture of where it looked.",
         "Published letters say that some 70 images of the training source show the axilla and not the breast; they are not marked there.",
     ]
+    steps, shipped = metrics["compression"]["steps"], metrics["compression"]["shipped"]
+    less = steps[shipped]["less_teacher"]
+    if less["low"] is not None and less["low"] < -_MARGIN:
+        limits.insert(
+            0,
+            f"**The student is not shown to be as good as its teacher**: out of fold its AUC less the teacher's is {range_of(less, 4)}, "
+            f"and the goal was no loss of more than {_MARGIN:g}.",
+        )
     external = metrics.get("external")
     if external is not None:
         ratio = external["student"][_OUTPUT].get("observed_expected_ratio")

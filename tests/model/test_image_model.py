@@ -220,5 +220,6 @@ def test_what_a_graph_costs_is_measured_in_a_process_of_its_own():
     cost = graph_cost(small_graph(), (1, 1, 32, 32), runs=20)
     assert cost.bytes == len(small_graph())
     assert 0 < cost.p50_ms <= cost.p95_ms
+    assert 0 < cost.memory_mb < 500
     with pytest.raises(RuntimeError, match="measuring process failed"):
         graph_cost(b"no graph", (1, 1, 32, 32), runs=1)
