@@ -82,7 +82,7 @@ def compress(lesson: Lesson, teacher: ImageTeacher, said: Floats, spec: PixelSpe
     table = {
         "what": (
             f"out of fold ({recipe.folds} folds, one seed a student, {recipe.teacher.members_per_fold} teachers a fold); slope and "
-            f"O:E are of the raw logits, before the calibration; costs are of one image on one core; the teacher that answers is {count} nets"
+            f"O:E are of the raw logits, before the calibration; costs are of one image on one core; the teacher that answers is {count} nets, and the memory of its PyTorch row is that of its graphs"
         ),
         "shipped": "student distilled, int8" if ships else "student distilled, fp32",
         "int8_rule": why,

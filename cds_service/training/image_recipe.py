@@ -132,7 +132,7 @@ def train_image(
         "PACKAGE_INSERT.ja.md": image_insert(manifest, metrics, points).encode(),
     }
     folder = state / "candidates" / model / frozen.version
-    _write_with_golden(folder, manifest, contents, cohort, spec, frozen)
+    _write_with_golden(folder, manifest, contents, cohort, spec, frozen.golden_tolerance[fitted.compressed.precision])
     _check_export(folder, fitted, spec)
     _write_teacher(folder.with_name(f"{frozen.version}-teacher"), fitted.teacher, spec)
     say(
@@ -230,7 +230,7 @@ def _write_with_golden(
     contents: dict[str, bytes],
     cohort: ImageCohort,
     spec: PixelSpec,
-    recipe: ImageRecipe,
+    tolerance: float,
 ) -> None:
     """Seal the candidate with golden rows that the graph itself gave, as it is served."""
 
@@ -243,11 +243,11 @@ def _write_with_golden(
         )
 
     images = _golden_images(cohort)
-    contents["golden.json"] = as_json(ImageGolden(recipe.golden_tolerance, 1 / 255, (row(*images[0], None),)))
+    contents["golden.json"] = as_json(ImageGolden(tolerance, 1 / 255, (row(*images[0], None),)))
     write_bundle(folder, manifest, contents, replace=True)
     model = open_image_model(load_image_bundle(folder), run_golden=False)
     rows = tuple(row(title, image, model) for title, image in images)
-    contents["golden.json"] = as_json(ImageGolden(recipe.golden_tolerance, 1 / 255, rows))
+    contents["golden.json"] = as_json(ImageGolden(tolerance, 1 / 255, rows))
     write_bundle(folder, manifest, contents, replace=True)
 
 

@@ -114,7 +114,7 @@ class ImageRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     folds: int
     neighbours: int
     """So many consecutive file numbers go to one fold together: they are often one patient."""
-    golden_tolerance: float
+    golden_tolerance: Mapping[Literal["fp32", "int8"], float]
     title: str
     population: Mapping[str, str]
     eligible: str
