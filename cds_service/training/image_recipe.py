@@ -2,7 +2,8 @@
 
 import hashlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,14 @@ def train_image(
         SettingsError: The recipe or the data are wrong.
         BundleError: What was exported does not give what was trained.
     """
-    torch.set_num_threads(1)  # the order of sums, and so the weights, would depend on the number of threads
-    torch.set_flush_denormal(True)
     frozen = read_image_recipe(recipes / model / f"{recipe}.toml")
     if frozen.model != model:
         raise SettingsError(Fault(f"{recipes}/{model}/{recipe}.toml: model", f"is {frozen.model}", f"Write {model}"))
     declaration, spec = read_pixel_spec(recipes / model / "pixels.toml")
     cohort = read_busi(data, frozen.data.training, name=frozen.data.name)
     say(f"data: {cohort.name}, {len(cohort)} images of {cohort.read}, {int(cohort.malignant.sum())} malignant")
-    fitted, shifted = _fit(cohort, spec, frozen, cache=state / "cache" / model, say=say)
+    with _settled_torch():
+        fitted, shifted = _fit(cohort, spec, frozen, cache=state / "cache" / model, say=say)
     truth = {OUTPUT: cohort.malignant}
     points = choose_operating_points(
         fitted.probability, truth, np.ones(len(cohort), dtype=np.bool_), frozen.operating_points, frozen.eligible
@@ -139,6 +139,19 @@ def train_image(
         f"candidate: {folder} ({len(contents['model.onnx'])} bytes of ONNX, {fitted.compressed.precision}, made on {platform.machine()})"
     )
     return folder
+
+
+@contextmanager
+def _settled_torch() -> Iterator[None]:
+    """One thread, since the order of sums and so the weights depend on it; no denormals, which are slow. Put back after."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
 
 
 def _fit(cohort: ImageCohort, spec: PixelSpec, recipe: ImageRecipe, *, cache: Path, say: Say) -> tuple[_Fitted, Floats]:
