@@ -4,7 +4,6 @@ The reader knows NHANES's columns; the features, codes and units are the declara
 """
 
 import csv
-import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from cds_service.clinical.facts import Facts, Measurement, PatientFact, measured
 from cds_service.clinical.feature_spec import FeatureSet
 from cds_service.clinical.features import Feature, build_features, model_inputs
 from cds_service.clinical.times import interval_of
+from cds_service.cohorts.checked import digest_of_files, read_checked, read_sums
 from cds_service.errors import Fault, SettingsError
 
 __all__ = ["Cohort", "read_nhanes"]
@@ -78,8 +78,7 @@ class Cohort(Struct, frozen=True):
 
     def digest(self) -> str:
         """Name the data: the hash of the files' hashes, in order of their names."""
-        text = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.files.items()))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest_of_files(self.files)
 
     def manifest(self, thresholds: Mapping[str, float]) -> dict[str, Any]:
         """Say what was read: hashes, counts, prevalences."""
@@ -111,7 +110,7 @@ def read_nhanes(data: Path, files: Sequence[str], features: FeatureSet, *, name:
     Raises:
         SettingsError: A file is not there, is not listed, or has another hash than its list says.
     """
-    sums = _read_sums(data)
+    sums = read_sums(data)
     ids: list[str] = []
     rows: list[dict[str, Feature]] = []
     kept: list[Mapping[str, str]] = []
@@ -119,8 +118,8 @@ def read_nhanes(data: Path, files: Sequence[str], features: FeatureSet, *, name:
     digests: dict[str, str] = {}
     read = 0
     for file in files:
-        text, digests[file] = _checked(data, file, sums)
-        for row in csv.DictReader(io.StringIO(text)):
+        content, digests[file] = read_checked(data, file, sums)
+        for row in csv.DictReader(io.StringIO(content.decode("utf-8"))):
             read += 1
             why = _why_not(row)
             if why is not None:
@@ -145,32 +144,6 @@ def read_nhanes(data: Path, files: Sequence[str], features: FeatureSet, *, name:
         read=read,
         left_out=left_out,
     )
-
-
-def _read_sums(data: Path) -> dict[str, str]:
-    path = data / "SHA256SUMS"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as fault:
-        raise SettingsError(
-            Fault(str(path), f"can't be read ({fault.strerror})", "Point --data or CDS_DATA to the data's folder")
-        ) from None
-    pairs = (line.split(maxsplit=1) for line in lines if line.strip())
-    return {name.lstrip("*").removeprefix("./"): digest for digest, name in pairs}
-
-
-def _checked(data: Path, file: str, sums: Mapping[str, str]) -> tuple[str, str]:
-    try:
-        content = (data / file).read_bytes()
-    except OSError as fault:
-        raise SettingsError(
-            Fault(f"{data}/{file}", f"can't be read ({fault.strerror})", "Get the data set anew")
-        ) from None
-    digest = hashlib.sha256(content).hexdigest()
-    if sums.get(file) != digest:
-        what = "SHA256SUMS does not list it" if file not in sums else "its sha256 is not the one in SHA256SUMS"
-        raise SettingsError(Fault(f"{data}/{file}", what, "Get the data set anew; never train on changed data"))
-    return content.decode("utf-8"), digest
 
 
 def _why_not(row: Mapping[str, str]) -> str | None:

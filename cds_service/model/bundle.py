@@ -35,6 +35,7 @@ from cds_service.model.parts import (
 __all__ = [
     "BUNDLE_FILES",
     "FORMAT",
+    "IMAGE_BUNDLE_FILES",
     "Bundle",
     "Calibration",
     "CalibrationBin",
@@ -48,8 +49,14 @@ __all__ = [
     "OperatingPoint",
     "Reference",
     "ScoreReference",
+    "bins_hold",
+    "bundle_error",
+    "files_of",
+    "json_part",
     "load_bundle",
+    "read_parts",
     "seal",
+    "toml_part",
 ]
 
 FORMAT = 1
@@ -59,7 +66,9 @@ BUNDLE_FILES = (
     "model.onnx", "features.toml", "calibration.json", "operating_points.toml", "reference.json", "golden.json",
     "metrics.json", "MODEL_CARD.md", "PACKAGE_INSERT.ja.md",
 )  # fmt: skip
-"""What a bundle must hold besides ``bundle.toml``."""
+"""What a bundle of a tabular model must hold besides ``bundle.toml``."""
+IMAGE_BUNDLE_FILES = tuple("pixels.toml" if name == "features.toml" else name for name in BUNDLE_FILES)
+"""The same of an image model, which reads pixels and no features."""
 UNLISTED = frozenset(("bundle.toml", "bundle.sig"))
 """The list itself, and the signature over it."""
 
@@ -113,29 +122,47 @@ def load_bundle(folder: Path) -> Bundle:
         BundleError: A file is missing, extra, linked, of another size or hash, or does not say what it must. All
             files that are wrong are named.
     """
-    seal_bytes = _read_file(folder, "bundle.toml")
-    manifest = _manifest(folder, seal_bytes)
-    contents = _contents(folder, manifest)
+    manifest, contents, digest = read_parts(folder)
+    if manifest.kind != "tabular":
+        raise bundle_error(
+            folder, "bundle.toml", f"kind is {manifest.kind}: it reads no features", "Ask it with an image, not here"
+        )
     try:
         features = read_feature_set(tomllib.loads(contents["features.toml"].decode()))
     except (ValueError, tomllib.TOMLDecodeError) as fault:
-        raise _error(folder, "features.toml", str(fault)) from None
+        raise bundle_error(folder, "features.toml", str(fault)) from None
     bundle = Bundle(
         folder=str(folder),
         manifest=manifest,
         features=features,
-        calibration=_json(folder, "calibration.json", contents, Calibration),
-        operating_points=_toml(
+        calibration=json_part(folder, "calibration.json", contents, Calibration),
+        operating_points=toml_part(
             folder, "operating_points.toml", contents["operating_points.toml"], dict[str, OperatingPoint]
         ),
-        reference=_json(folder, "reference.json", contents, Reference),
-        golden=_json(folder, "golden.json", contents, Golden),
-        metrics=_json(folder, "metrics.json", contents, dict[str, Any]),
+        reference=json_part(folder, "reference.json", contents, Reference),
+        golden=json_part(folder, "golden.json", contents, Golden),
+        metrics=json_part(folder, "metrics.json", contents, dict[str, Any]),
         onnx=contents["model.onnx"],
-        digest=hashlib.sha256(seal_bytes).hexdigest(),
+        digest=digest,
     )
     _check_agreement(folder, bundle)
     return bundle
+
+
+def read_parts(folder: Path) -> tuple[Manifest, dict[str, bytes], str]:
+    """Read a bundle of either kind and check every byte: its manifest, its files, and the release's identity.
+
+    Raises:
+        BundleError: As :func:`load_bundle`, as far as the kind does not matter.
+    """
+    seal_bytes = _read_file(folder, "bundle.toml")
+    manifest = _manifest(folder, seal_bytes)
+    return manifest, _contents(folder, manifest), hashlib.sha256(seal_bytes).hexdigest()
+
+
+def files_of(kind: Literal["tabular", "image"]) -> tuple[str, ...]:
+    """Name the files of a bundle of one kind."""
+    return BUNDLE_FILES if kind == "tabular" else IMAGE_BUNDLE_FILES
 
 
 def seal(contents: Mapping[str, bytes]) -> dict[str, FileSeal]:
@@ -143,7 +170,7 @@ def seal(contents: Mapping[str, bytes]) -> dict[str, FileSeal]:
     return {name: FileSeal(hashlib.sha256(data).hexdigest(), len(data)) for name, data in sorted(contents.items())}
 
 
-def _error(
+def bundle_error(
     folder: Path, file: str, what: str, do: str = "Restore the bundle from its release, or train it anew"
 ) -> BundleError:
     return BundleError(Fault(f"{folder}/{file}", what, do))
@@ -154,15 +181,15 @@ def _read_file(folder: Path, name: str) -> bytes:
     try:
         handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise _error(folder, name, "the file is missing") from None
+        raise bundle_error(folder, name, "the file is missing") from None
     except OSError as fault:
-        raise _error(folder, name, f"the file is a link or can't be opened ({fault.strerror})") from None
+        raise bundle_error(folder, name, f"the file is a link or can't be opened ({fault.strerror})") from None
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise _error(folder, name, "not a regular file")
+            raise bundle_error(folder, name, "not a regular file")
         if status.st_size > LARGEST_FILE_BYTES:
-            raise _error(folder, name, f"larger than {LARGEST_FILE_BYTES} bytes")
+            raise bundle_error(folder, name, f"larger than {LARGEST_FILE_BYTES} bytes")
         with os.fdopen(handle, "rb", closefd=False) as file:
             return file.read()
     finally:
@@ -170,21 +197,21 @@ def _read_file(folder: Path, name: str) -> bytes:
 
 
 def _manifest(folder: Path, data: bytes) -> Manifest:
-    manifest = _toml(folder, "bundle.toml", data, Manifest)
+    manifest = toml_part(folder, "bundle.toml", data, Manifest)
     if manifest.format != FORMAT:
-        raise _error(
+        raise bundle_error(
             folder,
             "bundle.toml",
             f"format {manifest.format} is not {FORMAT}",
             "Use a release of this project that reads it",
         )
     if manifest.version != folder.name or manifest.model != folder.parent.name:
-        raise _error(
+        raise bundle_error(
             folder, "bundle.toml", "model and version differ from the folders' names", "Keep it in <model>/<version>"
         )
-    if not set(BUNDLE_FILES) <= set(manifest.files):
-        gone = sorted(set(BUNDLE_FILES) - set(manifest.files))
-        raise _error(folder, "bundle.toml", f"[files] does not list {', '.join(gone)}")
+    if not set(files_of(manifest.kind)) <= set(manifest.files):
+        gone = sorted(set(files_of(manifest.kind)) - set(manifest.files))
+        raise bundle_error(folder, "bundle.toml", f"[files] does not list {', '.join(gone)}")
     return manifest
 
 
@@ -198,34 +225,34 @@ def _contents(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     faults.extend(Fault(f"{folder}/{name}", "bundle.toml does not list this file", "Remove it") for name in extra)
     for name, expected in manifest.files.items():
         if "/" in name or name in UNLISTED or name.startswith("."):
-            raise _error(folder, "bundle.toml", "[files] names something outside the bundle")
+            raise bundle_error(folder, "bundle.toml", "[files] names something outside the bundle")
         try:
             data = _read_file(folder, name)
         except BundleError as error:
             faults.extend(error.faults)
             continue
         if len(data) != expected.bytes:
-            faults.extend(_error(folder, name, f"{len(data)} bytes instead of {expected.bytes}").faults)
+            faults.extend(bundle_error(folder, name, f"{len(data)} bytes instead of {expected.bytes}").faults)
         elif hashlib.sha256(data).hexdigest() != expected.sha256:
-            faults.extend(_error(folder, name, "its sha256 is not the one in bundle.toml").faults)
+            faults.extend(bundle_error(folder, name, "its sha256 is not the one in bundle.toml").faults)
         contents[name] = data
     if faults:
         raise BundleError(*faults)
     return contents
 
 
-def _json(folder: Path, name: str, contents: Mapping[str, bytes], kind: type[T]) -> T:
+def json_part(folder: Path, name: str, contents: Mapping[str, bytes], kind: type[T]) -> T:
     try:
         return msgspec.json.decode(contents[name], type=kind)
     except msgspec.MsgspecError as fault:
-        raise _error(folder, name, str(fault)) from None
+        raise bundle_error(folder, name, str(fault)) from None
 
 
-def _toml(folder: Path, name: str, data: bytes, kind: type[T]) -> T:
+def toml_part(folder: Path, name: str, data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.convert(tomllib.loads(data.decode()), kind)
     except (msgspec.MsgspecError, tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise _error(folder, name, str(fault)) from None
+        raise bundle_error(folder, name, str(fault)) from None
 
 
 def _check_agreement(folder: Path, bundle: Bundle) -> None:
@@ -239,7 +266,7 @@ def _check_agreement(folder: Path, bundle: Bundle) -> None:
         ("bundle.toml", "en" in bundle.manifest.population, "population has no English text"),
         ("calibration.json", [step.output for step in bundle.calibration.steps] == outputs, "steps and outputs differ"),
         ("calibration.json", set(bundle.calibration.bins) == set(outputs), "bins and outputs differ"),
-        ("calibration.json", _bins_hold(bundle.calibration), "bins do not cover 0 to 1, or a thin one is not at an end"),
+        ("calibration.json", bins_hold(bundle.calibration), "bins do not cover 0 to 1, or a thin one is not at an end"),
         ("reference.json", list(bundle.reference.inputs) == inputs, "inputs differ from those of features.toml"),
         ("operating_points.toml", all(point.output in outputs for point in bundle.operating_points.values()), "an output is unknown"),
         ("golden.json", len(bundle.golden.rows) > 0 and bundle.golden.tolerance > 0, "there are no golden rows, or no tolerance"),
@@ -249,12 +276,12 @@ def _check_agreement(folder: Path, bundle: Bundle) -> None:
             "a row's features or expected outputs differ from the model's",
         ),
     )  # fmt: skip
-    faults = [_error(folder, file, what).faults[0] for file, holds, what in checks if not holds]
+    faults = [bundle_error(folder, file, what).faults[0] for file, holds, what in checks if not holds]
     if faults:
         raise BundleError(*faults)
 
 
-def _bins_hold(calibration: Calibration) -> bool:
+def bins_hold(calibration: Calibration) -> bool:
     """Every output has bins from 0 to 1 without a gap, and the thin ones lie at the ends."""
     for bins in calibration.bins.values():
         if not bins or bins[0].low != 0 or bins[-1].high != 1:

@@ -10,8 +10,8 @@ __all__ = ["ALLOWED_OPERATORS", "graph_faults"]
 
 ALLOWED_OPERATORS = frozenset(
     (
-        "Add", "Cast", "Clip", "Concat", "Div", "Exp", "Flatten", "Gemm", "Identity", "Log", "MatMul", "Max", "Min",
-        "Mul", "Neg", "Relu", "Reshape", "Sigmoid", "Softmax", "Sub", "Tanh", "Transpose", "Unsqueeze",
+        "Add", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear", "Div", "Exp", "Flatten", "Gemm", "GlobalAveragePool",
+        "Identity", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "QuantizeLinear", "Relu", "Reshape", "Sigmoid", "Softmax", "Sub", "Tanh", "Transpose", "Unsqueeze",
     )
 )  # fmt: skip
 """Of the default domain. No control flow, no operator that makes a large tensor from a small one."""

@@ -1,6 +1,7 @@
 """What stands in the files of a bundle, as types; ``bundle.py`` reads them, ``training/`` makes them."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from msgspec import Struct
 
@@ -12,6 +13,9 @@ __all__ = [
     "FileSeal",
     "Golden",
     "GoldenRow",
+    "ImageGolden",
+    "ImageGoldenRow",
+    "ImageReference",
     "InputReference",
     "Manifest",
     "OperatingPoint",
@@ -55,6 +59,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     outputs: Mapping[str, str]
     """Name → what it means; from the most to the least frequent, each contained in the one before."""
     files: Mapping[str, FileSeal]
+    kind: Literal["tabular", "image"] = "tabular"
+    """What the model reads: features of a chart, or the pixels of one image."""
 
 
 class CalibrationStep(Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,3 +141,35 @@ class Golden(Struct, frozen=True, forbid_unknown_fields=True):
     tolerance: float
     """Largest absolute difference of a probability."""
     rows: tuple[GoldenRow, ...]
+
+
+class ImageGoldenRow(Struct, frozen=True, forbid_unknown_fields=True):
+    """One raw grey image, samples of what the graph must be given of it, and the probability that must come out."""
+
+    id: str
+    height: int
+    width: int
+    pixels: str
+    """Row by row, 8 bits, deflated (zlib), base64."""
+    prepared: tuple[float, ...]
+    """The prepared image at every eighth row and column."""
+    expected: Mapping[str, float]
+
+
+class ImageGolden(Struct, frozen=True, forbid_unknown_fields=True):
+    """``golden.json`` of an image model: run at every start."""
+
+    tolerance: float
+    """Largest absolute difference of a probability."""
+    prepared_tolerance: float
+    """Largest absolute difference of a prepared pixel."""
+    rows: tuple[ImageGoldenRow, ...]
+
+
+class ImageReference(Struct, frozen=True, forbid_unknown_fields=True):
+    """``reference.json`` of an image model: its training images and scores in figures, for drift."""
+
+    rows: int
+    inputs: Mapping[str, InputReference]
+    """Of the raw images: grey mean, grey spread, width / height."""
+    scores: Mapping[str, ScoreReference]

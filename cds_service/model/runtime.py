@@ -14,7 +14,7 @@ from cds_service.model.bundle import Bundle, GoldenRow
 from cds_service.model.chain import Chain, make_chain
 from cds_service.model.graph import graph_faults
 
-__all__ = ["Model", "open_model"]
+__all__ = ["Model", "open_model", "open_session"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -81,7 +81,12 @@ def open_model(bundle: Bundle, *, threads: int = 1, run_golden: bool = True) -> 
     return model
 
 
-def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
+def open_session(graph: bytes, where: str, threads: int) -> ort.InferenceSession:
+    """Open a graph from the bytes that were hashed, on the settings that were measured; never before it was looked at.
+
+    Raises:
+        BundleError: It holds what a graph may not, or ONNX Runtime refuses it.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -89,18 +94,22 @@ def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 4
-    where = f"{bundle.folder}/model.onnx"
-    refused = graph_faults(bundle.onnx)
+    refused = graph_faults(graph)
     if refused:
         raise BundleError(
             *(Fault(where, what, "Export it anew; see docs/reference/model-bundle.md") for what in refused)
         )
     try:
-        session = ort.InferenceSession(bundle.onnx, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as fault:  # ORT has no common base but Exception; whatever it says, this file is unfit
         raise BundleError(
             Fault(where, f"ONNX Runtime refuses it ({type(fault).__name__})", "Train or restore it")
         ) from fault
+
+
+def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
+    where = f"{bundle.folder}/model.onnx"
+    session = open_session(bundle.onnx, where, threads)
     width = len(bundle.features.inputs)
     found = {node.name: (node.type, node.shape[1:]) for node in session.get_inputs()}
     if found != {"values": ("tensor(float)", [width]), "present": ("tensor(float)", [width])}:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from cds_service.errors import BundleError, Fault
-from cds_service.model.bundle import BUNDLE_FILES, FileSeal, Manifest, OperatingPoint, load_bundle, seal
+from cds_service.model.bundle import FileSeal, Manifest, OperatingPoint, files_of, read_parts, seal
 
 __all__ = ["as_toml_points", "seal_contents", "write_bundle"]
 
@@ -32,14 +32,14 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]
     Raises:
         BundleError: A file is lacking, or a released bundle of this version holds something else.
     """
-    lacking = sorted(set(BUNDLE_FILES) - set(contents))
+    lacking = sorted(set(files_of(manifest.kind)) - set(contents))
     if lacking:
         raise BundleError(
             Fault(str(folder), f"the bundle lacks {', '.join(lacking)}", "Make it with cds-service train")
         )
     sealed, listing = seal_contents(manifest, contents)
     if folder.exists() and not replace:
-        released = load_bundle(folder).manifest
+        released = read_parts(folder)[0]
         if released.files == sealed.files:
             return released
         raise BundleError(
@@ -82,6 +82,7 @@ def _as_toml(manifest: Manifest) -> str:
             f"{key:<14} = {_text(getattr(manifest, key))}"
             for key in ("model", "version", "made_by", "commit", "parent")
         ),
+        *([f"kind           = {_text(manifest.kind)}"] if manifest.kind != "tabular" else []),
         f"minimum_inputs = {manifest.minimum_inputs}",
         f"outputs        = {{ {', '.join(f'{name} = {_text(title)}' for name, title in manifest.outputs.items())} }}",
         f"prevalence     = {{ {', '.join(f'{name} = {share!r}' for name, share in manifest.prevalence.items())} }}",

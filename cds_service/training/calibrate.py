@@ -10,7 +10,7 @@ from cds_service.model.bundle import Calibration, CalibrationBin, CalibrationSte
 from cds_service.model.chain import calibrated_chain
 from cds_service.stats.calibration import ReliabilityBin, fit_logistic, reliability
 from cds_service.stats.operating import at_threshold, threshold_for
-from cds_service.training.recipe_types import Recipe
+from cds_service.training.recipe_types import CalibrationRecipe, OperatingPointRecipe
 
 __all__ = ["calibrate", "calibrated", "choose_operating_points"]
 
@@ -20,7 +20,7 @@ Bools = npt.NDArray[np.bool_]
 _METHOD = "logistic recalibration of each step of the chain on out-of-fold predictions, inputs as they were"
 
 
-def calibrate(logits: Floats, truth: Mapping[str, Bools], recipe: Recipe) -> Calibration:
+def calibrate(logits: Floats, truth: Mapping[str, Bools], recipe: CalibrationRecipe) -> Calibration:
     """Fit intercept and slope of every step of the chain among those who reached the step before.
 
     Args:
@@ -32,18 +32,18 @@ def calibrate(logits: Floats, truth: Mapping[str, Bools], recipe: Recipe) -> Cal
     steps = []
     for place, (output, here) in enumerate(truth.items()):
         design = np.column_stack([np.ones(int(reached.sum())), logits[reached, place]])
-        intercept, slope = fit_logistic(design, here[reached]).coefficients
+        intercept, slope = fit_logistic(design, here[reached], ridge=recipe.ridge).coefficients
         steps.append(CalibrationStep(output, round(float(intercept), 6), round(float(slope), 6)))
         reached = here
     whole = (CalibrationBin(0.0, 1.0, len(logits), None, None),)
-    without_bins = Calibration(_METHOD, tuple(steps), recipe.calibration.minimum_cases, dict.fromkeys(truth, whole))
+    without_bins = Calibration(_METHOD, tuple(steps), recipe.minimum_cases, dict.fromkeys(truth, whole))
     probability = calibrated(logits, without_bins, tuple(truth))
-    edges = np.array(recipe.calibration.edges)
+    edges = np.array(recipe.edges)
     bins = {
-        output: _bins(reliability(here, probability[output], edges), recipe.calibration.minimum_cases)
+        output: _bins(reliability(here, probability[output], edges), recipe.minimum_cases)
         for output, here in truth.items()
     }
-    return Calibration(_METHOD, tuple(steps), recipe.calibration.minimum_cases, bins)
+    return Calibration(_METHOD, tuple(steps), recipe.minimum_cases, bins)
 
 
 def calibrated(logits: Floats, calibration: Calibration, outputs: tuple[str, ...]) -> dict[str, Floats]:
@@ -54,7 +54,11 @@ def calibrated(logits: Floats, calibration: Calibration, outputs: tuple[str, ...
 
 
 def choose_operating_points(
-    probability: Mapping[str, Floats], truth: Mapping[str, Bools], eligible: Bools, recipe: Recipe
+    probability: Mapping[str, Floats],
+    truth: Mapping[str, Bools],
+    eligible: Bools,
+    recipe: Mapping[str, OperatingPointRecipe],
+    who: str,
 ) -> dict[str, OperatingPoint]:
     """Find each threshold on the eligible rows, from the lowest to the highest.
 
@@ -62,13 +66,14 @@ def choose_operating_points(
         probability: Output → calibrated out-of-fold probability.
         truth: Output → whether each row reaches it.
         eligible: Which rows a service would let through.
-        recipe: Says the burden and the PPV that must be reached.
+        recipe: Point → the burden and the PPV that must be reached.
+        who: Whom the figures are about, in words.
 
     Raises:
         SettingsError: The interval of a point's PPV reaches below the minimum that the recipe demands.
     """
     points: dict[str, OperatingPoint] = {}
-    for name, wanted in recipe.operating_points.items():
+    for name, wanted in recipe.items():
         score, reached = probability[wanted.output][eligible], truth[wanted.output][eligible]
         threshold = float(np.ceil(threshold_for(score, wanted.cards_per_100) * 1000) / 1000)
         does = at_threshold(reached, score, threshold)
@@ -86,7 +91,7 @@ def choose_operating_points(
             cards_per_100=_rounded(does.cards_per_100),
             ppv_score=_rounded(does.ppv_score),
             minimum_ppv_score=wanted.minimum_ppv_score,
-            eligible=recipe.eligible.text,
+            eligible=who,
             cases=does.cases,
         )
     return dict(sorted(points.items(), key=lambda pair: pair[1].threshold))

@@ -31,7 +31,7 @@ from cds_service.training.nets import ChainNet, Table, chain_targets, logits_of
 from cds_service.training.recipe_types import Recipe, read_recipe
 from cds_service.training.teacher import teach
 
-__all__ = ["train"]
+__all__ = ["as_json", "train"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -73,9 +73,11 @@ def train(
     teacher = teach(table, cohort.ids, inputs, frozen, cache=state / "cache" / model, say=say)
     student, of_folds = distil(table, teacher, inputs, frozen, say=say)
     logits = out_of_fold_logits(of_folds, teacher.fold, table.values, table.present)
-    calibration = calibrate(logits, truth, frozen)
+    calibration = calibrate(logits, truth, frozen.calibration)
     probability = calibrated(logits, calibration, tuple(truth))
-    points = choose_operating_points(probability, truth, frozen.eligible.mask(cohort), frozen)
+    points = choose_operating_points(
+        probability, truth, frozen.eligible.mask(cohort), frozen.operating_points, frozen.eligible.text
+    )
 
     say("figures: out of fold, baselines, subgroups")
     reference = make_reference(features, table.values, table.present, probability)
@@ -108,11 +110,11 @@ def train(
     contents = {
         "model.onnx": as_onnx(student, inputs, tuple(truth)),
         "features.toml": declaration,
-        "calibration.json": _as_json(calibration),
+        "calibration.json": as_json(calibration),
         "operating_points.toml": as_toml_points(points).encode(),
-        "reference.json": _as_json(reference),
+        "reference.json": as_json(reference),
         "golden.json": b"",
-        "metrics.json": _as_json(metrics),
+        "metrics.json": as_json(metrics),
         "MODEL_CARD.md": model_card(manifest, metrics).encode(),
         "PACKAGE_INSERT.ja.md": package_insert(manifest, metrics, points).encode(),
     }
@@ -164,7 +166,7 @@ def _write_with_golden(
 ) -> None:
     """Seal the candidate with golden rows that the graph itself gave, as it is served."""
     first = Golden(recipe.golden_tolerance, (golden_row(*rows[0], dict.fromkeys(manifest.outputs, 0.5)),))
-    contents["golden.json"] = _as_json(first)
+    contents["golden.json"] = as_json(first)
     write_bundle(folder, manifest, contents, replace=True)
     model = open_model(load_bundle(folder), run_golden=False)
     pinned = []
@@ -176,7 +178,7 @@ def _write_with_golden(
             )
         given = model.chain.probabilities(model.logits(laid))
         pinned.append(golden_row(label, features, dict(zip(manifest.outputs, given, strict=True))))
-    contents["golden.json"] = _as_json(Golden(recipe.golden_tolerance, tuple(pinned)))
+    contents["golden.json"] = as_json(Golden(recipe.golden_tolerance, tuple(pinned)))
     write_bundle(folder, manifest, contents, replace=True)
 
 
@@ -195,6 +197,6 @@ def _check_export(folder: Path, *, of_torch: ChainNet, table: Table, calibration
         )
 
 
-def _as_json(document: object) -> bytes:
+def as_json(document: object) -> bytes:
     """Write JSON as people read it and as bytes repeat it."""
     return (json.dumps(msgspec.to_builtins(document), ensure_ascii=False, indent=1) + "\n").encode()

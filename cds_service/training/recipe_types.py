@@ -87,9 +87,11 @@ class StudentRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     masks: MaskRecipe
 
 
-class CalibrationRecipe(Struct, frozen=True, forbid_unknown_fields=True):
+class CalibrationRecipe(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     edges: tuple[float, ...]
     minimum_cases: int
+    ridge: float = 0.0
+    """Of the slope; above 0 only where a handful of cases may be separated by chance."""
 
 
 class OperatingPointRecipe(Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,8 +6,9 @@ import tomllib
 import pytest
 
 from cds_service.errors import BundleError
-from cds_service.model.bundle import BUNDLE_FILES, load_bundle
+from cds_service.model.bundle import BUNDLE_FILES, load_bundle, read_parts
 from cds_service.model.channels import Channels, read_channels
+from cds_service.model.image_model import load_image_bundle, open_image_model
 from cds_service.model.runtime import open_model
 
 
@@ -217,7 +218,10 @@ def test_every_release_in_the_repository_opens():
     assets = Path(__file__).parents[2] / "model_assets"
     for channels in assets.glob("*/channels.toml"):
         champion = read_channels(channels.parent).champion
-        assert open_model(load_bundle(channels.parent / champion)).version == champion
+        folder = channels.parent / champion
+        image = read_parts(folder)[0].kind == "image"
+        model = open_image_model(load_image_bundle(folder)) if image else open_model(load_bundle(folder))
+        assert model.bundle.version == champion
 
 
 CHANNELS = [
