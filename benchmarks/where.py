@@ -30,8 +30,8 @@ from cds_service.cdshooks.cards_wire import write_response
 from cds_service.cdshooks.note import Note
 from cds_service.cdshooks.prefetch import read_prefetch
 from cds_service.cdshooks.wire import read_request
-from cds_service.clinical.facts import read_facts
-from cds_service.clinical.features import build_features
+from cds_service.clinical.building import build_features
+from cds_service.clinical.reading import read_facts
 from cds_service.events.check import hold_to_schema
 from cds_service.events.table import row
 from cds_service.logs import configure_logging

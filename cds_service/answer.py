@@ -14,8 +14,9 @@ from cds_service.cdshooks.eligibility import Withheld
 from cds_service.cdshooks.note import Note
 from cds_service.cdshooks.prefetch import features_by_key, read_prefetch, unordered_features
 from cds_service.cdshooks.wire import CDSRequest
-from cds_service.clinical.facts import CodeIndex, read_facts
-from cds_service.clinical.features import build_features
+from cds_service.clinical.building import build_features
+from cds_service.clinical.codings import CodeIndex
+from cds_service.clinical.reading import read_facts
 from cds_service.errors import DataUnavailable, Fault
 from cds_service.events.schema import AnyEvent
 from cds_service.events.store import ShownCard

@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 from cds_service.cdshooks.client import read_client
 from cds_service.cdshooks.declaration import Owner
 from cds_service.cdshooks.wire import read_request
-from cds_service.clinical.facts import read_facts
-from cds_service.clinical.features import build_features
-from cds_service.clinical.fhir_shapes import decode_key
+from cds_service.clinical.building import build_features
+from cds_service.clinical.key_content import decode_key
+from cds_service.clinical.reading import read_facts
 from cds_service.errors import PatientMismatch, SettingsError, StoreUnavailable
 from cds_service.events.store import ShownCard
 from cds_service.model.predict import Abstention

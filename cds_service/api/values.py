@@ -10,9 +10,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from cds_service.cdshooks.strict_json import Duplicated
+from cds_service.clinical.building import build_features
 from cds_service.clinical.facts import Facts, Measurement, PatientFact
 from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
-from cds_service.clinical.features import Feature, build_features
+from cds_service.clinical.features import Feature
 from cds_service.clinical.times import Interval
 from cds_service.clinical.units import UCUM, UnitError, conversion
 from cds_service.errors import BadRequest, Fault

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta, tzinfo
 
 from cds_service.cdshooks.declaration import NoRecent, Repeat, Rule, Service, State
 from cds_service.cdshooks.prefetch import Prefetch, proves_absence
+from cds_service.clinical.building import age_bounds, build_features
 from cds_service.clinical.codes import CodeSet
 from cds_service.clinical.facts import ConditionFact, Facts, Measurement
 from cds_service.clinical.feature_spec import FeatureSet
-from cds_service.clinical.features import Feature, age_bounds, build_features
+from cds_service.clinical.features import Feature
 from cds_service.events.schema import WithheldReason
 from cds_service.events.store import ShownCard
 

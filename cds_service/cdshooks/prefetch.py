@@ -20,7 +20,7 @@ from cds_service.cdshooks.prefetch_lint import parse_query
 from cds_service.clinical import fhir_shapes
 from cds_service.clinical.facts import Facts
 from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
-from cds_service.clinical.fhir_shapes import KeyContent, decode_key
+from cds_service.clinical.key_content import KeyContent, decode_key
 from cds_service.clinical.times import Interval, TimeFault, interval_of
 from cds_service.errors import Fault, PatientMismatch, TooLarge, WireError
 

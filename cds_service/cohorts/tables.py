@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from cds_service.clinical.building import build_features
 from cds_service.clinical.facts import Facts, Measurement, PatientFact, measured
 from cds_service.clinical.feature_spec import FeatureSet
-from cds_service.clinical.features import Feature, build_features, model_inputs
+from cds_service.clinical.features import Feature, model_inputs
 from cds_service.clinical.times import interval_of
 from cds_service.cohorts.checked import digest_of_files, read_checked, read_sums
 from cds_service.errors import Fault, SettingsError

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cds_service.clinical.building import build_features
 from cds_service.clinical.facts import Facts, PatientFact, measured
-from cds_service.clinical.features import build_features
 from cds_service.clinical.times import Interval
 from cds_service.events.schema import CallRefused, PredictionMade, PredictionWithheld, encode
 from cds_service.model.predict import predict

@@ -6,10 +6,11 @@ import tomllib
 
 import pytest
 
-from cds_service.clinical.facts import CodeIndex, read_facts
+from cds_service.clinical.building import build_features
+from cds_service.clinical.codings import CodeIndex
 from cds_service.clinical.feature_spec import FeatureSet, read_feature_set
-from cds_service.clinical.features import build_features
-from cds_service.clinical.fhir_shapes import decode_key
+from cds_service.clinical.key_content import decode_key
+from cds_service.clinical.reading import read_facts
 from tests.cases.conftest import DATA, NOW, cases, named
 
 FEATURES = read_feature_set(tomllib.loads((DATA / "recipes/case-labs/features.toml").read_text(encoding="utf-8")))

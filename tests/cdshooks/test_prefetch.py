@@ -16,7 +16,7 @@ from cds_service.cdshooks.prefetch import (
     read_prefetch,
     unordered_features,
 )
-from cds_service.clinical.facts import read_facts
+from cds_service.clinical.reading import read_facts
 from cds_service.errors import PatientMismatch, TooLarge, WireError
 from tests.clinical.charts import FEATURES, HBA1C, INDEX, ME, NOW, ROOT, ago, bundle, concept, person, result
 

@@ -5,10 +5,11 @@ import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cds_service.clinical.facts import CodeIndex, read_facts
+from cds_service.clinical.building import build_features
+from cds_service.clinical.codings import CodeIndex
 from cds_service.clinical.feature_spec import read_feature_set
-from cds_service.clinical.features import build_features
-from cds_service.clinical.fhir_shapes import decode_key
+from cds_service.clinical.key_content import decode_key
+from cds_service.clinical.reading import read_facts
 from cds_service.clinical.units import UCUM
 
 ROOT = Path(__file__).parents[2]

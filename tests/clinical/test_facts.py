@@ -6,8 +6,9 @@ import json
 import pytest
 
 from cds_service.clinical import fhir_shapes
-from cds_service.clinical.facts import CodeIndex, read_facts
-from cds_service.clinical.fhir_shapes import decode_key
+from cds_service.clinical.codings import CodeIndex
+from cds_service.clinical.key_content import decode_key
+from cds_service.clinical.reading import read_facts
 from tests.clinical.charts import (
     BMI,
     DBP,

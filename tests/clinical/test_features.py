@@ -6,9 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from cds_service.clinical.building import age_bounds, build_features
 from cds_service.clinical.facts import Facts, PatientFact, measured
 from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
-from cds_service.clinical.features import age_bounds, build_features, model_inputs
+from cds_service.clinical.features import model_inputs
 from cds_service.clinical.times import interval_of
 from tests.clinical.charts import (
     FASTING,

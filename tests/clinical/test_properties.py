@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from cds_service.cdshooks.catalog import load_services
 from cds_service.cdshooks.prefetch import proves_absence, read_prefetch
-from cds_service.clinical.facts import read_facts
-from cds_service.clinical.features import age_bounds, build_features, model_inputs
-from cds_service.clinical.fhir_shapes import decode_key
+from cds_service.clinical.building import age_bounds, build_features
+from cds_service.clinical.features import model_inputs
+from cds_service.clinical.key_content import decode_key
+from cds_service.clinical.reading import read_facts
 from cds_service.clinical.times import TimeFault, interval_of
 from cds_service.clinical.units import UnitError, conversion
 from cds_service.errors import CdsServiceError

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.clinical.building import build_features
 from cds_service.clinical.facts import Facts, PatientFact, measured
 from cds_service.clinical.feature_spec import read_feature_set
-from cds_service.clinical.features import build_features
 from cds_service.clinical.times import interval_of
 from cds_service.cohorts.eligible import Eligible, SaidByRule
 from cds_service.cohorts.tables import read_nhanes
