@@ -24,12 +24,10 @@ SERVICE = SimpleNamespace(id="case-labs", card=SimpleNamespace(override_reasons=
 def event_of(item: dict[str, object], *, tenant: str = "hospital-a"):
     """The event that the feedback address would store; only hospital-a was shown the card."""
     shown = {("hospital-a", "case-labs", CARD): CardKnown(NOW, frozenset({SUGGESTION}))}
-    door = SimpleNamespace(
-        client=SimpleNamespace(tenant=tenant, name="ehr-a"),
-        store=SimpleNamespace(find_card=lambda *key: shown.get(key)),
-    )
+    client = SimpleNamespace(tenant=tenant, name="ehr-a")
+    door = SimpleNamespace(store=SimpleNamespace(find_card=lambda *key: shown.get(key)))
     batch = read_feedback(json.dumps({"feedback": [item]}).encode(), NOW)
-    event = _feedback_event(door, SERVICE, batch.items[0], batch.quirks, NOW)
+    event = _feedback_event(door, client, SERVICE, batch.items[0], batch.quirks, NOW)
     hold_to_schema(event)
     return event
 
