@@ -2,6 +2,10 @@
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")  # how fast a machine is at this moment is no property of the code
 
 
 @pytest.fixture(autouse=True, scope="session")
