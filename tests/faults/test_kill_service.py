@@ -15,7 +15,7 @@ from cds_service.events.store import open_store
 
 ROOT = Path(__file__).parents[2]
 LOOP = Path(__file__).with_name("kill_loop.py")
-KILLS = os.environ.get("CDS_SERVICE_KILLS", "20")
+KILLS = os.environ.get("CDS_SERVICE_KILLS", "200" if os.environ.get("CI") else "20")
 ARMED = "import sys; from cds_service.events import faults; from cds_service.cli import main; faults.arm(sys.argv.pop(1)); main()"
 
 
