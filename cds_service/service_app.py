@@ -21,7 +21,7 @@ from cds_service.api.openapi import openapi_routes
 from cds_service.api.operations import LAB, WITHOUT_AUTHENTICATION, operations_routes
 from cds_service.api.predict import Window, predict_routes
 from cds_service.cdshooks.catalog import Catalog, load_services
-from cds_service.cdshooks.check import load_fitting_services
+from cds_service.cdshooks.check import refuse_unfit
 from cds_service.cdshooks.check_all import facts_of, open_champion
 from cds_service.cdshooks.client import DEVELOPMENT, Client
 from cds_service.errors import CdsServiceError, Fault, SettingsError
@@ -35,6 +35,7 @@ from cds_service.trust import Trust, open_trust, read_trusted
 from cds_service.web.asgi import Door
 from cds_service.web.cors import CORS
 from cds_service.web.limits import Limits
+from cds_service.web.memory import keep_freed_memory
 from cds_service.web.metrics import Registry, process_metrics
 
 __all__ = ["Parts", "create_app", "open_parts", "worker_app"]
@@ -81,9 +82,10 @@ def open_parts(settings: Settings, *, clock: Clock | None = None) -> Parts:
     Raises:
         DeclarationError, BundleError, SettingsError, StoreUnavailable: What is wrong, where, and what to do.
     """
-    names = sorted({service.model for service in load_services(settings.hooks).services})
+    catalog = load_services(settings.hooks)
+    names = sorted({service.model for service in catalog.services})
     models = {name: open_champion(settings.assets, name) for name in names}
-    catalog = load_fitting_services(settings.hooks, {name: facts_of(model) for name, model in models.items()})
+    refuse_unfit(settings.hooks, {name: facts_of(model) for name, model in models.items()})
     base = settings.public_base_url or f"http://{settings.host}:{settings.port}"
     desks = {
         (service.id, service.hook): open_desk(
@@ -199,6 +201,7 @@ async def _lifespan(parts: Parts, _: object) -> AsyncIterator[None]:
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 50, 50)
     gc.enable()
+    keep_freed_memory()
     fetching = [] if parts.trust is None else parts.trust.keep_fresh()
     try:
         yield

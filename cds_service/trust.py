@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cds_service.api.caller import KeepEvents
 from cds_service.api.denied_keys import DeniedKeys, read_denied
@@ -16,10 +16,12 @@ from cds_service.cdshooks.client import DEVELOPMENT, Client, read_clients
 from cds_service.errors import Fault, SettingsError
 from cds_service.events.schema import AnyEvent
 from cds_service.events.used_tokens import UsedToken
-from cds_service.outbound.jwks import FixedKeys, KeyRing, trusted_authorities
 from cds_service.outbound.key_set import KeySet
 from cds_service.settings import Settings
 from cds_service.web.metrics import Registry
+
+if TYPE_CHECKING:
+    from cds_service.outbound.jwks import KeyRing
 
 __all__ = ["Trust", "check_start", "explain_token", "open_trust", "read_trusted"]
 
@@ -35,7 +37,7 @@ class Trust:
     """What authentication works with in one process."""
 
     authenticate: EHRAuth
-    rings: tuple[KeyRing, ...]
+    rings: "tuple[KeyRing, ...]"
     metrics_token: bytes | None
 
     def keep_fresh(self) -> list[asyncio.Task[None]]:
@@ -128,6 +130,8 @@ def open_trust(
     Raises:
         SettingsError, Unavailable: A file can't be used.
     """
+    from cds_service.outbound.jwks import FixedKeys, KeyRing, trusted_authorities  # httpx: not needed in development
+
     names = [client.name for client in clients]
     failures = registry.counter(
         "cds_key_set_failures_total", "Key sets that were not fetched.", {"client": names, "reason": _FETCH_REASONS}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-from cds_service.cdshooks.catalog import Catalog, duplicates, load_services
+from cds_service.cdshooks.catalog import duplicates
 from cds_service.cdshooks.catalog_read import read_service
 from cds_service.cdshooks.check_data import check_data
 from cds_service.cdshooks.check_fhir import check_fhir
@@ -15,7 +15,7 @@ from cds_service.cdshooks.check_texts import check_texts
 from cds_service.cdshooks.prefetch_lint import lint_query
 from cds_service.errors import DeclarationError, Fault
 
-__all__ = ["Finding", "ModelFacts", "check_services", "load_fitting_services"]
+__all__ = ["Finding", "ModelFacts", "check_services", "refuse_unfit"]
 
 
 def check_services(
@@ -65,18 +65,16 @@ def check_services(
     return sorted(findings, key=lambda found: (found.file, found.line, found.level, found.what))
 
 
-def load_fitting_services(hooks: Path, models: Mapping[str, ModelFacts]) -> Catalog:
-    """Load the services for serving, and refuse to start where one does not fit its model.
+def refuse_unfit(hooks: Path, models: Mapping[str, ModelFacts]) -> None:
+    """Refuse to start where a service does not fit its model.
 
     Raises:
-        DeclarationError: A folder is wrong, or ``check`` finds an error that a patient could meet (templates and
-            examples are judged by the ``check`` command only).
+        DeclarationError: ``check`` finds an error that a patient could meet (templates and examples are judged by the
+            ``check`` command only).
     """
-    catalog = load_services(hooks)
     errors = [found for found in check_services(hooks, models, fhir=False) if found.level == "error"]
     if errors:
         raise DeclarationError(*(Fault(f"{found.file}:{found.line}", found.what, found.do) for found in errors))
-    return catalog
 
 
 def _check_prefetch(checked: Checked) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Literal
 from urllib.parse import parse_qsl
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from cds_service.cdshooks.check_data import brings
 from cds_service.cdshooks.declaration import PrefetchKey, Service
@@ -20,7 +20,7 @@ from cds_service.cdshooks.prefetch_lint import parse_query
 from cds_service.clinical import fhir_shapes
 from cds_service.clinical.facts import Facts
 from cds_service.clinical.feature_spec import FeatureSet, FeatureSpec
-from cds_service.clinical.key_content import KeyContent, decode_key
+from cds_service.clinical.key_content import KeyContent, Sent, decode_key
 from cds_service.clinical.times import Interval, TimeFault, interval_of
 from cds_service.errors import Fault, PatientMismatch, TooLarge, WireError
 
@@ -70,12 +70,12 @@ class Prefetch(Struct, frozen=True):
         return self.states[key] in ("absent", "failed", "refused")
 
 
-def read_prefetch(service: Service, sent: Mapping[str, Raw], *, patient: str) -> Prefetch:
+def read_prefetch(service: Service, sent: Mapping[str, Sent], *, patient: str) -> Prefetch:
     """Decode the keys that a service declares.
 
     Args:
         service: Its keys are looked at and no others.
-        sent: Key → raw JSON as it arrived.
+        sent: Key → what arrived.
         patient: ``context.patientId``.
 
     Raises:
@@ -88,11 +88,10 @@ def read_prefetch(service: Service, sent: Mapping[str, Raw], *, patient: str) ->
     faults: list[Fault] = []
     resources = 0
     for key in service.prefetch:
-        raw = sent.get(key.name)
-        if raw is None:
+        if key.name not in sent:
             contents[key.name], states[key.name] = _ABSENT, "absent"
             continue
-        content = decode_key(raw)
+        content = decode_key(sent[key.name])
         resources += content.entries
         if content.failure == "wrapper":
             faults.append(
@@ -120,7 +119,7 @@ def _judge(key: PrefetchKey, content: KeyContent, patient: str) -> tuple[KeyCont
     if key.is_search != content.is_bundle:
         return _ABSENT, "failed"
     if not key.is_search and expected:
-        resource = content.resources[0][1]
+        resource = content.resources[0].resource
         if not isinstance(resource, getattr(fhir_shapes, expected, fhir_shapes.Invalid)):
             return _ABSENT, "failed"
         if isinstance(resource, fhir_shapes.Patient) and resource.id != patient:
@@ -139,13 +138,12 @@ def _judge(key: PrefetchKey, content: KeyContent, patient: str) -> tuple[KeyCont
 def _of_type(key: PrefetchKey, content: KeyContent) -> int:
     """How many entries are of the type that the query asks for, readable or not."""
     wanted = getattr(fhir_shapes, key.resource_type, fhir_shapes.Invalid)
-    kinds = [type(resource) for _, resource in content.resources]
-    if kinds.count(wanted) == len(kinds):
-        return len(kinds)
+    if content.kinds <= {wanted}:
+        return len(content.resources)
     return sum(
-        isinstance(resource, wanted)
-        or (isinstance(resource, fhir_shapes.Invalid) and resource.resource_type in ("", key.resource_type))
-        for _, resource in content.resources
+        isinstance(entry.resource, wanted)
+        or (isinstance(entry.resource, fhir_shapes.Invalid) and entry.resource.resource_type in ("", key.resource_type))
+        for entry in content.resources
     )
 
 
@@ -206,7 +204,8 @@ def _parameters(query: str) -> Mapping[str, str]:
 def _is_newest_first(content: KeyContent) -> bool:
     """Whether a page is sorted as it was asked: a server may pass over ``_sort``, and then its page proves nothing."""
     taken: list[Interval] = []
-    for _, resource in content.resources:
+    for entry in content.resources:
+        resource = entry.resource
         text = resource.effective_date_time if isinstance(resource, fhir_shapes.Observation) else None
         try:
             taken.append(interval_of(text or ""))

@@ -1,7 +1,8 @@
 """CDS Hooks requests: bytes in, one typed request out, or every fault at once with its JSON path.
 
-The envelope is decoded in one pass; prefetch keys stay raw until a feature names them, so the rest of a large chart is
-never paid for. No message carries a value from the request (SEC-085). What the resources say is checked by
+A whole chart is decoded in one pass over the body, into the few fields that features read. Where anything in it does
+not fit, the envelope alone is decoded and the prefetch keys stay raw, to be judged one by one. No message carries a
+value from the request (SEC-085). What the resources say is checked by
 ``prefetch.py``; how clients differ is counted in ``quirks``.
 """
 
@@ -12,6 +13,7 @@ import msgspec
 from cds_service.cdshooks.fhir_authorization import FHIRAuthorization
 from cds_service.cdshooks.hook_specs import CUSTOM_FIELDS, CUSTOM_HOOK, HOOKS
 from cds_service.cdshooks.wire_fields import UUID, Field, Reader, read_authorization, read_context_field
+from cds_service.clinical.key_content import Decoded, Sent
 from cds_service.errors import TooLarge, WireError
 
 __all__ = ["MAX_PREFETCH_KEYS", "CDSRequest", "Context", "is_pre_1_0_wrapper", "read_request"]
@@ -48,7 +50,7 @@ class CDSRequest(msgspec.Struct, frozen=True):
     hook_instance: str
     """A UUID in lower case; the same in a retry (CH-065)."""
     context: Context
-    prefetch: Mapping[str, msgspec.Raw]
+    prefetch: Mapping[str, Sent]
     """By key: a resource, a Bundle, ``null`` or an OperationOutcome; a key may also hold anything else."""
     fhir_server: str | None
     fhir_authorization: FHIRAuthorization | None
@@ -60,17 +62,27 @@ class CDSRequest(msgspec.Struct, frozen=True):
         return f"CDSRequest({len(self.prefetch)} prefetch keys, ***)"
 
 
-class _Envelope(msgspec.Struct):
-    """The request with its two objects opened one level and everything else raw."""
-
+class _Fields(msgspec.Struct):
     context: dict[str, msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
-    prefetch: dict[str, msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
     hook: Field = msgspec.UNSET
     hook_instance: Field = msgspec.field(default=msgspec.UNSET, name="hookInstance")
     fhir_server: Field = msgspec.field(default=msgspec.UNSET, name="fhirServer")
     fhir_authorization: Field = msgspec.field(default=msgspec.UNSET, name="fhirAuthorization")
 
 
+class _Envelope(_Fields):
+    """The request with its two objects opened one level and everything else raw."""
+
+    prefetch: dict[str, msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Whole(_Fields):
+    """The request with its chart, where everything fits the shapes."""
+
+    prefetch: dict[str, Decoded] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+_WHOLE = msgspec.json.Decoder(_Whole)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -111,7 +123,7 @@ def read_request(
         reader.quirk("null_optional")
     if reader.faults or context is None or instance is None or hook is None:
         raise WireError(*reader.faults)
-    prefetch = envelope.prefetch or {}
+    prefetch: Mapping[str, Sent] = envelope.prefetch or {}
     if len(prefetch) > MAX_PREFETCH_KEYS:
         raise TooLarge.of(
             f"{len(prefetch)} keys, at most {MAX_PREFETCH_KEYS} are read",
@@ -126,13 +138,17 @@ def is_pre_1_0_wrapper(value: Mapping[str, object]) -> bool:
     return "resourceType" not in value and "response" in value
 
 
-def _open(body: bytes, reader: Reader) -> _Envelope:
-    """Decode the envelope in one pass; where its shape is wrong, note that and keep what can still be judged."""
+def _open(body: bytes, reader: Reader) -> _Whole | _Envelope:
+    """Decode the body; where its shape is wrong, note that and keep what can still be judged."""
     if body.startswith(_BOM):
         raise WireError.of("starts with a byte order mark", where="body", do="Send UTF-8 without one")
     try:
         if not body.isascii():
             body.decode()  # the decoder skips raw values unread, and nobody further down should meet broken text
+        try:
+            return _WHOLE.decode(body)
+        except (msgspec.DecodeError, RecursionError):
+            pass  # one resource of an unknown shape is enough
         try:
             return _ENVELOPE.decode(body)
         except msgspec.ValidationError:

@@ -1,6 +1,6 @@
 """The codings of a resource, and which of them some feature or condition reads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from cds_service.clinical.codes import SAME_SYSTEM, canonical
 from cds_service.clinical.fhir_shapes import CodeableConcept
@@ -19,13 +19,13 @@ class CodeIndex:
         for other, system in SAME_SYSTEM.items():
             if system in by_system:
                 by_system[other] = by_system[system]
-        self._by_system = by_system
+        self.codes: Mapping[str | None, Mapping[str | None, str]] = by_system
+        """System → code → canonical name."""
 
     def match(self, concept: CodeableConcept) -> str | None:
         """The first coding that is listed, exactly; display, text and bare codes never match."""
-        by_system = self._by_system
         for coding in concept.coding:
-            codes = by_system.get(coding.system)
+            codes = self.codes.get(coding.system)
             if codes is not None:
                 token = codes.get(coding.code)
                 if token is not None:

@@ -19,7 +19,6 @@ class Coding(Struct, frozen=True, gc=False):
 
 class CodeableConcept(Struct, frozen=True, gc=False):
     coding: tuple[Coding, ...] = ()
-    text: str | None = None
 
 
 class Reference(Struct, frozen=True, gc=False):
@@ -67,14 +66,14 @@ class Holder(Struct, frozen=True, gc=False, rename="camel", kw_only=True):
     """FHIR forbids to use what a modifier extension changes unless one knows that extension; we know none."""
 
     @property
-    def values(self) -> tuple[object, ...]:
-        """Every value[x] that is there, of all types of R4."""
+    def value_count(self) -> int:
+        """How many value[x] are there, of all types of R4."""
         values = (
             self.value_quantity, self.value_codeable_concept, self.value_string, self.value_integer, self.value_boolean,
             self.value_range, self.value_ratio, self.value_sampled_data, self.value_period, self.value_time,
             self.value_date_time,
         )  # fmt: skip
-        return tuple(value for value in values if value is not None)
+        return len(values) - values.count(None)
 
 
 class Component(Holder, frozen=True, gc=False, rename="camel"):

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from cds_service.clinical.fhir_shapes import CodeableConcept, Invalid, Known, OperationOutcome
 
-__all__ = ["NO_RESOURCE", "judge", "judge_entry", "resource_type_of"]
+__all__ = ["NO_RESOURCE", "Judged", "judge", "judge_entry", "resource_type_of"]
 
 _NOTHING = Raw()
 
@@ -71,15 +71,23 @@ def judge(raw: bytes | Raw) -> Known | Invalid | None:
     return Invalid(tag, _loosely_id(raw), _loosely_code(raw), _loosely_component_codes(raw))
 
 
-def judge_entry(raw: Raw) -> tuple[str | None, Known | Invalid | None]:
-    """(fullUrl, resource) of one entry; an entry that is no entry costs itself alone."""
+class Judged(Struct, frozen=True):
+    """One entry whose resource was judged by itself."""
+
+    full_url: str | None
+    resource: Known | Invalid | None
+    """None: of a type that nothing reads."""
+
+
+def judge_entry(raw: Raw) -> Judged:
+    """Judge one entry; an entry that is no entry costs itself alone."""
     try:
         entry = msgspec.json.decode(raw, type=_LooseEntry)
     except (msgspec.DecodeError, RecursionError):
-        return None, Invalid("", None, None)
+        return Judged(None, Invalid("", None, None))
     if entry.resource is _NOTHING:
-        return entry.full_url, NO_RESOURCE
-    return entry.full_url, judge(entry.resource)
+        return Judged(entry.full_url, NO_RESOURCE)
+    return Judged(entry.full_url, judge(entry.resource))
 
 
 def _loosely_code(raw: bytes | Raw) -> CodeableConcept | None:

@@ -4,24 +4,31 @@ An answer is decoded in one pass into the shapes of ``fhir_shapes.py``; only whe
 judged one by one (``judging.py``).
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 from msgspec import Raw, Struct
 
-from cds_service.clinical.fhir_shapes import Bundle, Invalid, Known, Link, OperationOutcome
-from cds_service.clinical.judging import NO_RESOURCE, judge, judge_entry, resource_type_of
+from cds_service.clinical.fhir_shapes import Bundle, Entry, Invalid, Known, Link, OperationOutcome
+from cds_service.clinical.judging import NO_RESOURCE, Judged, judge, judge_entry, resource_type_of
 
-__all__ = ["KeyContent", "decode_key"]
+__all__ = ["Decoded", "KeyContent", "Sent", "decode_key"]
 
+Decoded = Known | Bundle | None
+"""What one prefetch key held, where everything in it fits the shapes; None: JSON's ``null``."""
+Sent = Decoded | Raw
+"""The same, or its JSON where it has not been looked into."""
 Failure = Literal["refused", "failed", "not_fhir", "wrapper", "wrong_type"]
 
 
 class KeyContent(Struct, frozen=True):
     """What one prefetch key held."""
 
-    resources: tuple[tuple[str | None, Known | Invalid], ...] = ()
-    """(fullUrl, resource) in the order of arrival; resources of types that nothing reads are left out."""
+    resources: Sequence[Entry | Judged] = ()
+    """In the order of arrival; resources of types that nothing reads are left out, and so are OperationOutcomes."""
+    kinds: frozenset[type] = frozenset()
+    """Which shapes the resources have."""
     failure: Failure | None = None
     is_bundle: bool = False
     has_next: bool = False
@@ -45,61 +52,66 @@ class _Wrapper(Struct):
     resource: Raw
 
 
-_decode = msgspec.json.Decoder(Known | Bundle).decode
+_decode = msgspec.json.Decoder(Decoded).decode
 _decode_loose = msgspec.json.Decoder(_LooseBundle).decode
 _decode_wrapper = msgspec.json.Decoder(_Wrapper).decode
-_NULL = b"null"
 _REFUSALS = frozenset(("forbidden", "security", "login", "expired", "suppressed", "not-supported"))
+_NOT_CONTENT = frozenset((type(None), OperationOutcome))
 
 
-def decode_key(raw: bytes | Raw) -> KeyContent:
-    """Decode what one prefetch key holds.
+def decode_key(sent: bytes | Sent) -> KeyContent:
+    """Say what one prefetch key holds.
 
     Args:
-        raw: The JSON of the key's value: a resource, a Bundle, ``null`` or an OperationOutcome.
+        sent: The key's value, or its JSON: a resource, a Bundle, ``null`` or an OperationOutcome.
 
     Returns:
         The resources, or the failure: ``refused`` or ``failed`` (an OperationOutcome), ``not_fhir`` (an error
         page, a list, a number), ``wrapper`` (the pre-1.0 form). ``null`` and an empty Bundle are answers without
         resources. Never raises on what JSON can hold.
     """
-    if memoryview(raw).nbytes == len(_NULL) and bytes(raw) == _NULL:
+    if isinstance(sent, (bytes, Raw)):
+        try:
+            content: Decoded = _decode(sent)
+        except (msgspec.DecodeError, RecursionError):
+            return _judge_one_by_one(sent)
+    else:
+        content = sent
+    if content is None:
         return KeyContent()
-    try:
-        content = _decode(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return _judge_one_by_one(raw)
-    if type(content) is Bundle:
-        return _from_entries(
-            [(entry.full_url, entry.resource) for entry in content.entry or ()], content.link or (), content.total
-        )
+    if isinstance(content, Bundle):
+        return _from_entries(content.entry or (), content.link or (), content.total)
     if isinstance(content, OperationOutcome):
         return KeyContent(failure=_failure(content))
-    assert not isinstance(content, Bundle)  # noqa: S101 -- tells the type checker what the first branch took
-    return KeyContent(resources=((None, content),), entries=1)
+    return _from_one(content)
+
+
+def _from_one(resource: Known | Invalid) -> KeyContent:
+    return KeyContent(resources=(Judged(None, resource),), kinds=frozenset((type(resource),)), entries=1)
 
 
 def _failure(outcome: OperationOutcome) -> Failure:
     return "refused" if _REFUSALS.intersection(outcome.codes) else "failed"
 
 
-def _from_entries(
-    entries: list[tuple[str | None, Known | Invalid | None]], links: tuple[Link, ...], total: int | None
-) -> KeyContent:
-    outcomes = [resource for _, resource in entries if type(resource) is OperationOutcome]
-    for outcome in outcomes:
-        if outcome.is_failure:
-            return KeyContent(failure=_failure(outcome), is_bundle=True)
-    resources = [(url, one) for url, one in entries if one is not None and type(one) is not OperationOutcome]
+def _from_entries(entries: Sequence[Entry | Judged], links: tuple[Link, ...], total: int | None) -> KeyContent:
+    kinds = {type(entry.resource) for entry in entries}
+    if not kinds.isdisjoint(_NOT_CONTENT):
+        for entry in entries:
+            if isinstance(entry.resource, OperationOutcome) and entry.resource.is_failure:
+                return KeyContent(failure=_failure(entry.resource), is_bundle=True)
+        entries = [entry for entry in entries if type(entry.resource) not in _NOT_CONTENT]
+        kinds -= _NOT_CONTENT
     following = next((link.url for link in links if link.relation == "next"), None)
     has_next = any(link.relation == "next" for link in links)
     return KeyContent(
-        resources=tuple(resources),
+        resources=entries,
+        kinds=frozenset(kinds),
         is_bundle=True,
         has_next=has_next,
         next_url=following,
         total=total,
-        entries=len(resources),
+        entries=len(entries),
     )
 
 
@@ -110,15 +122,8 @@ def _judge_one_by_one(raw: bytes | Raw) -> KeyContent:
         return _judge_single(raw)
     if loose.resource_type != "Bundle":
         return _judge_single(raw)
-    entries: list[tuple[str | None, Known | Invalid | None]] = []
-    others = 0
-    for one in loose.entry or ():
-        full_url, judged = judge_entry(one)
-        if judged is NO_RESOURCE:
-            continue
-        if judged is None:
-            others += 1
-        entries.append((full_url, judged))
+    entries = [judged for one in loose.entry or () if (judged := judge_entry(one)).resource is not NO_RESOURCE]
+    others = sum(1 for entry in entries if entry.resource is None)
     content = _from_entries(entries, loose.link or (), loose.total)
     return msgspec.structs.replace(content, entries=content.entries + others)
 
@@ -136,4 +141,4 @@ def _judge_single(raw: bytes | Raw) -> KeyContent:
     judged = judge(raw)
     if judged is None or isinstance(judged, OperationOutcome):
         return KeyContent(failure="wrong_type" if judged is None else _failure(judged))
-    return KeyContent(resources=((None, judged),), entries=1)
+    return _from_one(judged)

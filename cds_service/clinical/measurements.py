@@ -7,6 +7,7 @@ from typing import NamedTuple
 from cds_service.clinical import fhir_shapes as fhir
 from cds_service.clinical.codings import CodeIndex
 from cds_service.clinical.facts import Measurement
+from cds_service.clinical.judging import Judged
 from cds_service.clinical.observations import Dated, is_latest, issued_at, taken_at, value_of
 from cds_service.clinical.set_aside import SetAside
 from cds_service.clinical.subject import Subject
@@ -59,8 +60,28 @@ class Measurements:
             self._choose_version(copies)
         return self._found
 
-    def read(self, resource: fhir.Observation) -> None:
-        """Take an Observation; one without a listed code is passed over."""
+    def read(self, entries: Sequence[fhir.Entry | Judged]) -> None:
+        """Take the Observations among the entries; those without a listed code are passed over."""
+        codes, copies, passed_over = self._index.codes, self._copies, self._passed_over
+        for entry in entries:
+            resource = entry.resource
+            if type(resource) is not fhir.Observation:
+                continue
+            for coding in resource.code.coding:
+                if coding.code in codes.get(coding.system, ()):
+                    break
+            else:
+                name = resource.id
+                if (  # most of a large chart
+                    name is not None
+                    and not resource.component
+                    and name not in copies
+                    and passed_over.setdefault(name, resource) is resource
+                ):
+                    continue
+            self._take(resource)
+
+    def _take(self, resource: fhir.Observation) -> None:
         parts = self._parts(resource)
         name = resource.id
         if name is None:
@@ -70,12 +91,12 @@ class Measurements:
         copies = self._copies.get(name)  # the same result may come in several keys and versions
         if copies is None:
             earlier = self._passed_over.get(name)
-            if not parts and (earlier is None or earlier == resource):  # most of a large chart
+            if not parts and (earlier is None or earlier == resource):
                 self._passed_over[name] = resource
                 return
             copies = self._copies[name] = [] if earlier is None else [_Copy(earlier, [], *_UNDATED)]
         dated = self._dated(resource) if parts else _UNDATED
-        if not any(resource == copy.resource for copy in copies):
+        if not copies or not any(resource == copy.resource for copy in copies):
             copies.append(_Copy(resource, parts, *dated))
 
     def read_invalid(self, resource: fhir.Invalid, source: str) -> None:
@@ -91,7 +112,7 @@ class Measurements:
     def _parts(self, resource: fhir.Observation) -> _Parts:
         """What of an Observation is listed: (code, the Observation or its component)."""
         token = self._index.match(resource.code)
-        parts: list[tuple[str, fhir.Observation | fhir.Component]] = [] if token is None else [(token, resource)]
+        parts: _Parts = [] if token is None else [(token, resource)]
         for component in resource.component:
             token = self._index.match(component.code)
             if token is not None:

@@ -24,8 +24,8 @@ def value_of(holder: fhir.Observation | fhir.Component) -> _Value:
     quantity = holder.value_quantity
     if holder.data_absent_reason is not None:  # beside a value too, as some systems send 0 for "not done"
         return None, None, None, None, (), "no_value"
-    values = holder.values
-    if len(values) > 1:  # value[x] is one value: which of two was meant is not for us to choose
+    values = holder.value_count
+    if values > 1:  # value[x] is one value: which of two was meant is not for us to choose
         return None, None, None, None, (), "invalid_resource"
     if quantity is not None:
         if quantity.value is None:
@@ -47,17 +47,17 @@ def value_of(holder: fhir.Observation | fhir.Component) -> _Value:
 
 def taken_at(resource: fhir.Observation, zone: tzinfo | None) -> Dated:
     """(start, end, flag, reason): the clinically relevant time is effective[x], never ``issued`` (case B-054)."""
+    times = (resource.effective_date_time, resource.effective_instant, resource.effective_period)
     try:
-        text = resource.effective_date_time or resource.effective_instant
-        times = (resource.effective_date_time, resource.effective_instant, resource.effective_period)
+        text = times[0] or times[1]
         if resource.effective_timing is not None:
             return None, None, None, "time_ambiguous"
-        if sum(time is not None for time in times) > 1:
+        if times.count(None) < len(times) - 1:
             return None, None, None, "time_invalid"
         if text:
             start, end, flag = interval_of(text, zone)
             return start, end, flag, None
-        period = resource.effective_period
+        period = times[2]
         if period is None:
             return None, None, None, "time_missing"
         if period.start is None or period.end is None:

@@ -56,6 +56,7 @@ def read_facts(
 class _Reader:
     def __init__(self, patient: str, index: CodeIndex, fhir_server: str | None, zone: tzinfo | None) -> None:
         self._patient_id, self._server, self._zone = patient, fhir_server, zone
+        self._nobodys = Subject(patient, fhir_server)
         self._aside = SetAside()
         self._measurements = Measurements(index, zone, self._aside)
         self._patient: PatientFact | None = None
@@ -67,17 +68,24 @@ class _Reader:
         self._key = ""
 
     def read(self, key: str, content: KeyContent, expected: str | None) -> None:
-        self._key = key
-        self._subject = Subject(self._patient_id, self._server, content.resources)
-        self._measurements.begin(key, self._subject)
-        readers = self._readers()
+        kinds = content.kinds
         if expected is not None:
-            wanted = getattr(fhir, expected, None)
-            readers = {kind: read for kind, read in readers.items() if kind in (wanted, fhir.Invalid)}
-        for _, resource in content.resources:
-            read = readers.get(type(resource))
-            if read is not None:
-                read(resource)
+            kinds = kinds & {getattr(fhir, expected, fhir.Invalid), fhir.Invalid}
+        if not kinds:
+            return
+        self._key = key
+        self._subject = self._nobodys
+        if fhir.Patient in content.kinds:
+            self._subject = Subject(self._patient_id, self._server, content.resources)
+        self._measurements.begin(key, self._subject)
+        if fhir.Observation in kinds:
+            self._measurements.read(content.resources)
+        readers = {kind: read for kind, read in self._readers().items() if kind in kinds}
+        if readers:
+            for entry in content.resources:
+                read = readers.get(type(entry.resource))
+                if read is not None:
+                    read(entry.resource)
 
     def facts(self, unanswered: Mapping[str, str], unordered: frozenset[str]) -> Facts:
         return Facts(
@@ -205,7 +213,6 @@ class _Reader:
     def _readers(self) -> dict[type, Callable[[Any], None]]:
         """Type → what reads it; never kept here, or that cycle would keep the whole chart until the collector comes."""
         return {
-            fhir.Observation: self._measurements.read,
             fhir.Condition: self._condition,
             fhir.MedicationRequest: self._medication,
             fhir.Procedure: self._procedure,

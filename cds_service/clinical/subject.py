@@ -1,6 +1,9 @@
 """Whose result it is: a reference is the patient whose chart was opened, another patient, or nobody we know."""
 
+from collections.abc import Sequence
+
 from cds_service.clinical import fhir_shapes as fhir
+from cds_service.clinical.judging import Judged
 
 __all__ = ["Subject"]
 
@@ -11,15 +14,15 @@ _DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 class Subject:
     """Whether a reference is the patient whose chart was opened (case B-025)."""
 
-    def __init__(self, patient: str, fhir_server: str | None, resources: tuple[tuple[str | None, object], ...]) -> None:
+    def __init__(self, patient: str, fhir_server: str | None, resources: Sequence[fhir.Entry | Judged] = ()) -> None:
         base = _normal(fhir_server.rstrip("/")) if fhir_server else None
         self._exact = {f"Patient/{patient}"} | ({f"{base}/Patient/{patient}"} if base else set())
         self._base = base
-        for full_url, resource in resources:
-            if type(resource) is not fhir.Patient or resource.id != patient:
+        for entry in resources:
+            if not isinstance(entry.resource, fhir.Patient) or entry.resource.id != patient:
                 continue
-            if full_url is not None and full_url.startswith("urn:uuid:"):
-                self._exact.add(full_url)
+            if entry.full_url is not None and entry.full_url.startswith("urn:uuid:"):
+                self._exact.add(entry.full_url)
 
     def reason(self, reference: fhir.Reference | None) -> str | None:
         """None if it is the patient, else ``other_patient`` or ``subject_unresolved``."""

@@ -55,7 +55,7 @@ def interval_of(text: str, zone: tzinfo | None = None) -> Interval:
             moment = datetime.fromisoformat(text)
         except ValueError:
             moment = _leap_second(text)
-        return Interval(moment, moment)
+        return tuple.__new__(Interval, (moment, moment, None))  # half of what calling the class takes
     match = _DATE_TIME(text) if len(text) <= _LONGEST else None
     if match is None:
         raise TimeFault("not a FHIR dateTime")

@@ -1,4 +1,4 @@
-"""A client's public keys, read strictly from a JWK Set (RFC 7517), and the one place that verifies a signature.
+"""A client's public keys, read strictly from a JWK Set (RFC 7517).
 
 A set may hold keys for other purposes, so one that can't verify is left out and named; a set without any is no set.
 """
@@ -8,11 +8,10 @@ import json
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, RSAKey
-from joserfc.jws import JWSRegistry
+if TYPE_CHECKING:
+    from cds_service.outbound.signatures import PublicKey
 
 __all__ = [
     "ALGORITHMS",
@@ -46,9 +45,6 @@ PUBLISHED_KEYS: Final = frozenset({
 })  # fmt: skip
 """RFC 7638 thumbprints of the public CDS Hooks sandbox's keys (P-384 now, P-256 before): its key pair is published (CH-332)."""
 
-_REGISTRY: Final = JWSRegistry(algorithms=list(ALGORITHMS))
-_MODELS: Final = {name: _REGISTRY.get_alg(name) for name in ALGORITHMS}
-
 
 class KeySetFault(Exception):
     """A key set can't be used; ``reason`` is a short word for log and metrics."""
@@ -68,7 +64,7 @@ class VerifyingKey:
     alg: str | None
     """The one algorithm that the set binds it to; None: any of its type."""
     thumbprint: str
-    key: ECKey | RSAKey = field(repr=False)
+    key: "PublicKey" = field(repr=False)
 
     def fits(self, alg: str) -> bool:
         """Whether this algorithm may be used with this key (SEC-003)."""
@@ -94,10 +90,9 @@ def is_signed_by(key: VerifyingKey, alg: str, signed: bytes, signature: bytes) -
     Costs 20 µs with a 2048-bit RSA key and 480 µs on P-384 (measured, ``benchmarks/verify.py``); OpenSSL works without
     the interpreter lock, so on a thread it does not hold up the event loop.
     """
-    try:
-        return bool(_MODELS[alg].verify(signed, signature, key.key))
-    except (JoseError, ValueError):
-        return False
+    from cds_service.outbound.signatures import is_signature
+
+    return is_signature(key.key, alg, signed, signature)
 
 
 def parse_strictly(text: bytes) -> object:
@@ -186,7 +181,7 @@ def _read_key(entry: object) -> VerifyingKey | str:
         return "algorithm"
     try:
         return _ec_key(kid, alg, entry) if kty == "EC" else _rsa_key(kid, alg, entry)
-    except (JoseError, ValueError, TypeError):
+    except ValueError:
         return "damaged"
 
 
@@ -198,9 +193,7 @@ def _ec_key(kid: str, alg: str | None, entry: Mapping[str, Any]) -> VerifyingKey
     curve = entry.get("crv")
     if curve not in ("P-256", "P-384", "P-521") or (alg is not None and ALGORITHMS[alg][1] != curve):
         return "curve"
-    key = ECKey.import_key({name: entry[name] for name in ("kty", "crv", "x", "y") if isinstance(entry.get(name), str)})
-    key.get_op_key("verify")  # a point that is not on the curve shows here, not at the first call
-    return VerifyingKey(kid, "EC", curve, alg, key.thumbprint(), key)
+    return _imported(kid, "EC", curve, alg, {name: entry.get(name) for name in ("crv", "x", "y")})
 
 
 def _rsa_key(kid: str, alg: str | None, entry: Mapping[str, Any]) -> VerifyingKey | str:
@@ -209,9 +202,15 @@ def _rsa_key(kid: str, alg: str | None, entry: Mapping[str, Any]) -> VerifyingKe
         return "key_length"
     if exponent not in _EXPONENT or exponent % 2 == 0:
         return "exponent"
-    key = RSAKey.import_key({"kty": "RSA", "n": entry["n"], "e": entry["e"]})
-    key.get_op_key("verify")
-    return VerifyingKey(kid, "RSA", None, alg, key.thumbprint(), key)
+    return _imported(kid, "RSA", None, alg, {name: entry.get(name) for name in ("n", "e")})
+
+
+def _imported(kid: str, kty: str, curve: str | None, alg: str | None, members: Mapping[str, object]) -> VerifyingKey:
+    from cds_service.outbound.signatures import import_key  # not needed, and not loaded, in development
+
+    texts = {name: value for name, value in members.items() if isinstance(value, str)}
+    key, thumbprint = import_key(kty, texts)
+    return VerifyingKey(kid, kty, curve, alg, thumbprint, key)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from datetime import date
 
 import pytest
 
-from cds_service.cdshooks.check import check_services, load_fitting_services
+from cds_service.cdshooks.catalog import load_services
+from cds_service.cdshooks.check import check_services, refuse_unfit
 from cds_service.errors import DeclarationError
 from tests.cdshooks.planted import ID, MODELS, SHIPPED, TEST_HOOKS, Plant, planted
 
@@ -26,7 +27,8 @@ def test_the_shipped_services_have_no_error():
 
 
 def test_the_shipped_services_load_for_their_model():
-    assert [service.id for service in load_fitting_services(SHIPPED, MODELS).services] == [ID]
+    refuse_unfit(SHIPPED, MODELS)
+    assert [service.id for service in load_services(SHIPPED).services] == [ID]
 
 
 PLANTS = [
@@ -142,7 +144,7 @@ def test_production_demands_an_owner(what, tmp_path):
 def test_a_service_that_does_not_fit_its_model_does_not_start(tmp_path):
     hooks, _, _ = planted(Plant(TOML, 'show_from = "high"', 'show_from = "sure"', "show_from", ""), tmp_path)
     with pytest.raises(DeclarationError, match="no operating point 'sure'"):
-        load_fitting_services(hooks, MODELS)
+        refuse_unfit(hooks, MODELS)
 
 
 def test_an_input_that_no_query_brings_is_an_error(tmp_path):
