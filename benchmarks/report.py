@@ -33,13 +33,11 @@ def print_report(result: dict) -> None:
         memory = result["memory"].get(name)
         peak = f" → {memory['max_mb']:.0f}" if memory else ""
         print(f"  {name:<18} {start['s']:.2f} s   {start['cpu_s']:.2f} s CPU   {start['rss_mb']:.0f}{peak} MB")
-    for resources, where in result["where"].items():
-        steps = where["steps"]
+    for resources, steps in result["where"].items():
         total = sum(steps.values())
-        print(f"\nwhere the {total:,.0f} µs of CPU of our chart open with {resources} resources go (1 connection;"
-              f" steps timed in a loop of their own, stretched by {where['stretch']:.2f} to what the wire says)")  # fmt: skip
+        print(f"\nwhere the {total:,.0f} µs of CPU of our chart open with {resources} resources go (1 connection)")
         for name, cost in steps.items():
-            print(f"  {name:<44} {cost:>8,.0f} µs  {100 * cost / total:>5.1f} %")
+            print(f"  {name:<60} {cost:>8,.0f} µs  {100 * cost / total:>5.1f} %")
     print("\nfigures to beat")
     for line in goal_lines(result):
         print(f"  {line}")
