@@ -300,6 +300,26 @@ def test_fifty_calls_over_http_each_have_their_event(parts):
         assert by_card[card["uuid"]].features["glucose"] == 101 + number
 
 
+@pytest.mark.sec("SEC-047")
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        pytest.param("\ue000", id="private use"),
+        pytest.param("\u061c", id="Arabic letter mark"),
+        pytest.param("\u180e", id="Mongolian vowel separator"),
+        pytest.param("\u206a", id="a deprecated format character"),
+        pytest.param("\ufff9", id="interlinear annotation"),
+        pytest.param("\u202e", id="right-to-left override"),
+    ],
+)
+def test_an_id_with_a_character_that_nobody_sees_costs_no_answer(parts, hidden):
+    with TestClient(create_app(parts)) as client:
+        answer = client.post(SERVICE, json=call_of(whole_chart(labs=bundle(result(f"g{hidden}1", 168)))))
+    assert answer.status_code == 200
+    (card,) = answer.json()["cards"]
+    assert "| Observation/g 1 |" in card["detail"]
+
+
 @pytest.mark.fault("F10")
 def test_no_card_leaves_before_its_event_is_kept(parts, monkeypatch):
     order = []

@@ -2,17 +2,16 @@
 
 import re
 
-__all__ = ["SUMMARY_MAX", "CardError", "check_detail", "check_line", "check_summary", "markdown_text", "shorten"]
+from cds_service.texts import HIDDEN
+
+__all__ = ["SUMMARY_MAX", "CardError", "check_detail", "check_line", "check_summary", "shorten"]
 
 SUMMARY_MAX = 139
 """Characters of a summary: fewer than 140 (CH-170)."""
 _ELLIPSIS = "…"
 
-# SEC-047: control characters, zero-width characters, bidi marks and overrides, private use, surrogates.
-_HIDDEN = r"\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ue000-\uf8ff\ud800-\udfff"
-_UNFIT_IN_LINE = re.compile(rf"[\x00-\x1f{_HIDDEN}]")
-_UNFIT_IN_DETAIL = re.compile(rf"[\x00-\x08\x0b-\x1f{_HIDDEN}<]")
-_MARKDOWN = re.compile(r"[\\`*_{}\[\]#!|~]")
+_UNFIT_IN_LINE = re.compile(rf"[\x00-\x1f{HIDDEN}]")
+_UNFIT_IN_DETAIL = re.compile(rf"[\x00-\x08\x0b-\x1f{HIDDEN}<]")
 _BREAK = re.compile(r"[\s、。，．,;:；：)）」』】]")
 _TORN = " \t\u3000、。，．,.;:；：(（「『【[/-0123456789%％<>=≥≤~+"
 """What a cut summary may not end in: open brackets, and numbers, which may have lost their tail or their unit."""
@@ -51,20 +50,7 @@ def check_detail(text: str) -> None:
     if not text.strip():
         raise CardError("card.detail", "empty")
     if _UNFIT_IN_DETAIL.search(text):
-        raise CardError("card.detail", "holds '<' or a character that can't be seen; pass data through markdown_text")
-
-
-def markdown_text(text: str) -> str:
-    r"""Write text that came from elsewhere so that Markdown shows it as it is.
-
-    Line breaks and hidden characters become spaces, signs of Markdown are escaped, ``<``, ``>`` and ``&`` become
-    entities. A table cell stays one cell.
-
-    >>> markdown_text("<img onerror=x> a|b")
-    '&lt;img onerror=x&gt; a\\|b'
-    """
-    visible = _UNFIT_IN_LINE.sub(" ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN.sub(lambda match: f"\\{match[0]}", visible)
+        raise CardError("card.detail", "holds '<' or a character that can't be seen; write data with texts.plain")
 
 
 def shorten(summary: str, *, most: int = SUMMARY_MAX) -> str:

@@ -2,6 +2,7 @@
 
 from cds_service.texts.sentences import SENTENCES
 from cds_service.texts.writing import (
+    HIDDEN,
     LANGUAGES,
     day,
     fill,
@@ -18,6 +19,7 @@ from cds_service.texts.writing import (
 )
 
 __all__ = [
+    "HIDDEN",
     "LANGUAGES",
     "SENTENCES",
     "day",

@@ -14,6 +14,7 @@ from typing import Literal
 from cds_service.texts.sentences import SENTENCES
 
 __all__ = [
+    "HIDDEN",
     "LANGUAGES",
     "SENTENCES",
     "day",
@@ -52,7 +53,12 @@ _UNITS: Mapping[str, Mapping[str, str]] = {
 """UCUM units that people write otherwise."""
 
 _TIGHT_IN_JAPANESE = frozenset({"%", "歳"})
-_CONTROL = re.compile(r"[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+|\s+")
+HIDDEN = r"\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ue000-\uf8ff\ud800-\udfff"
+"""For a regular expression, inside ``[]``: what nobody sees or what turns a line around (SEC-047).
+
+Control characters past ASCII's, zero-width characters, bidi marks and overrides, private use, surrogates.
+"""
+_UNSEEN = re.compile(rf"[\x00-\x1f{HIDDEN}]+|\s+")
 _INLINE = re.compile(r"([\\`*_\[\]|~#!$^])")
 _BLOCK = re.compile(r"^(?:([-+=:])|(\d{1,9})([.)])(?=\s|$))")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -172,7 +178,7 @@ def day(moment: date | datetime, language: str) -> str:
 
 def one_line(text: str) -> str:
     """Plain text for ``summary`` and labels: NFC, one line, no control or invisible formatting characters."""
-    return _CONTROL.sub(" ", unicodedata.normalize("NFC", text)).strip()
+    return _UNSEEN.sub(" ", unicodedata.normalize("NFC", text)).strip()
 
 
 def plain(text: str) -> str:

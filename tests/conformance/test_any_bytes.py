@@ -7,11 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cds_service.cdshooks.card_text import SUMMARY_MAX, check_detail, check_summary, markdown_text, shorten
+from cds_service.cdshooks.card_text import SUMMARY_MAX, check_detail, check_summary, shorten
 from cds_service.cdshooks.feedback import read_feedback
 from cds_service.cdshooks.hook_specs import HOOKS
 from cds_service.cdshooks.wire import read_request
 from cds_service.errors import BadRequest, TooLarge
+from cds_service.texts import plain
 from tests.conformance.conftest import call, chart
 
 RECEIVED = datetime(2026, 6, 1, tzinfo=UTC)
@@ -128,4 +129,4 @@ def test_any_summary_is_short_enough_after_the_rule(text):
 @settings(max_examples=150, deadline=None)
 @given(st.text(min_size=1, max_size=100).filter(str.strip))
 def test_any_text_may_stand_in_a_detail_once_escaped(text):
-    check_detail(f"x {markdown_text(text)}")
+    check_detail(f"x {plain(text)}")

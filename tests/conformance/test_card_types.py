@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from markdown_it import MarkdownIt
 
-from cds_service.cdshooks.card_text import SUMMARY_MAX, markdown_text, shorten
+from cds_service.cdshooks.card_text import SUMMARY_MAX, shorten
 from cds_service.cdshooks.cards_wire import (
     Action,
     Card,
@@ -20,6 +20,7 @@ from cds_service.cdshooks.cards_wire import (
     write_response,
 )
 from cds_service.contract.output_walk import emptiness
+from cds_service.texts import plain
 
 TOPIC = Coding("https://cds.example.org/topics", "dysglycaemia")
 SOURCE = Source(
@@ -185,7 +186,7 @@ def test_several_may_be_recommended_under_any():
     ["<script>alert(1)</script>", '<img src=x onerror="a()">', "a|b", "**bold** _it_ `code`", "[x](javascript:a)", "a\nb", "\u202eabc", "&lt;b&gt;", "# no heading", "~~x~~"],
 )  # fmt: skip
 def test_text_from_elsewhere_is_shown_as_it_is(text):
-    detail = f"| Input | Value |\n|---|---|\n| x | {markdown_text(text)} |"
+    detail = f"| Input | Value |\n|---|---|\n| x | {plain(text)} |"
     assert card(detail=detail)
     html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(detail)
     assert html.count("<td") == 2
