@@ -187,6 +187,38 @@ def test_what_is_fine_is_not_seen(fine):
     assert list(violations(ast.parse(fine))) == []
 
 
+ADDRESSES = {"url", "base_url", "url_for"}
+"""What Starlette builds from ``Host``, so that a caller has a say in it (CVE-2026-48710)."""
+
+
+def addresses_read(tree):
+    """(line, name) of each address of a request that is read; an object's own ``self.url`` is none."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="self")):
+                pass
+            case ast.Attribute(attr=name) if name in ADDRESSES:
+                yield node.lineno, name
+
+
+@pytest.mark.sec("SEC-042")
+def test_nothing_is_decided_on_an_address_that_the_caller_wrote():
+    found = {
+        f"{path.relative_to(ROOT)}:{line} {name}"
+        for room in ("api", "web")
+        for path in (PACKAGE / room).rglob("*.py")
+        for line, name in addresses_read(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    "planted", ["request.url.path", "str(request.base_url)", "request.url_for('x')", "self._request.url"]
+)
+def test_each_address_that_is_read_is_seen(planted):
+    assert list(addresses_read(ast.parse(planted)))
+
+
 FLOORS = tomllib.loads((ROOT / "security-floors.toml").read_text(encoding="utf-8"))
 
 

@@ -99,7 +99,7 @@ class Window:
             return await handler(request, self.of(caller))
 
         async def refused(error: NotPermitted, request: Request, caller: Caller) -> None:
-            door: Door = "predict" if request.url.path.startswith("/predict/") else "infer"
+            door: Door = "predict" if request.scope["path"].startswith("/predict/") else "infer"
             await self.of(caller).note_refusal(door, error, perf_counter())
 
         name = self.client or DEVELOPMENT
