@@ -16,7 +16,7 @@ from cds_service.cdshooks.wire_fields import UUID, Field, Reader, read_authoriza
 from cds_service.clinical.key_content import Decoded, Sent
 from cds_service.errors import TooLarge, WireError
 
-__all__ = ["MAX_PREFETCH_KEYS", "CDSRequest", "Context", "is_pre_1_0_wrapper", "read_request"]
+__all__ = ["MAX_PREFETCH_KEYS", "CDSRequest", "Context", "read_request"]
 
 MAX_PREFETCH_KEYS = 64
 """SEC-046."""
@@ -131,11 +131,6 @@ def read_request(
             do="Send only the keys that discovery asks for",
         )
     return CDSRequest(hook, instance.lower(), context, prefetch, server, authorization, tuple(reader.quirks))
-
-
-def is_pre_1_0_wrapper(value: Mapping[str, object]) -> bool:
-    """Whether a prefetch value is the ``{response, resource}`` form from before 1.0 (CH-108): a 400 with a hint."""
-    return "resourceType" not in value and "response" in value
 
 
 def _open(body: bytes, reader: Reader) -> _Whole | _Envelope:

@@ -1,8 +1,7 @@
 """Codes match exactly, as system|code, from enumerated sets: never by display, text, case or prefix."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 SAME_SYSTEM: Mapping[str, str] = {
     "urn:oid:1.2.392.200119.4.504": "http://medis.or.jp/CodeSystem/master-JLAC10-17digits",
@@ -53,21 +52,3 @@ class CodeSet:
             if token in codes or (prefixes and token.startswith(prefixes)):
                 return token
         return None
-
-
-def read_code_set(document: Mapping[str, Any]) -> CodeSet:
-    """Read a code set as a declaration writes it: ``codes = [...]``, ``prefixes = [...]``.
-
-    Raises:
-        ValueError: An entry is not ``system|code``; the message names its place in the list.
-    """
-    codes: Sequence[str] = document.get("codes", ())
-    prefixes: Sequence[str] = document.get("prefixes", ())
-    read: dict[str, list[str]] = {"codes": [], "prefixes": []}
-    for name, tokens in (("codes", codes), ("prefixes", prefixes)):
-        for place, token in enumerate(tokens):
-            try:
-                read[name].append(canonical_token(token))
-            except ValueError as fault:
-                raise ValueError(f"{name}[{place}]: {fault}") from None
-    return CodeSet(frozenset(read["codes"]), tuple(read["prefixes"]))

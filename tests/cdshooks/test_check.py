@@ -44,6 +44,7 @@ PLANTS = [
     pytest.param(Plant(TOML, "codes/known_diabetes.toml", "codes/unknown.toml", "no_condition", "there is no file 'codes/unknown.toml'"), id="a code set that is not there"),
     pytest.param(Plant(TOML, "codes/known_diabetes.toml", "../x.toml", "no_condition", "there is no file '../x.toml'"), id="a code set outside the folder"),
     pytest.param(Plant("codes/dialysis.toml", "http://snomed.info/sct|108241001", "108241001", '"108241001"', "'108241001' is not a code"), id="a code without its system"),
+    pytest.param(Plant("codes/glucose_lowering.toml", "http://www.whocc.no/atc|A10", "A10", '"A10"', "'A10' is not a code"), id="a prefix without its system"),
     pytest.param(Plant("codes/palliative.toml", "[conditions]", "[condition]", "[condition]", "this key is not known"), id="a misspelt table of a state"),
     pytest.param(Plant(TOML, "# holdout = 0.10", "holdout = 0.10", "holdout", "needs an ethics reference"), id="a holdout without a committee"),
     pytest.param(Plant(TOML, 'indicator = { high = "info" }', 'indicator = { high = "critical" }', "indicator =", "no service of ours is 'critical'"), id="a critical card"),
