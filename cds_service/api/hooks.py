@@ -64,7 +64,6 @@ def hook_routes(door: HookDoor) -> list[Route]:
     alarms = door.registry.counter("cds_safety_alarms_total", "Override reasons that alarm.", {"service": ids})
     ceilings = door.registry.counter("cds_card_ceiling_total", "Cards kept back by the ceiling.", {"service": ids})
     unlogged = door.registry.counter("cds_events_lost_total", "Events that could not be kept.", {"service": ids})
-    feedback_limits = door.limits
 
     lists: dict[str, bytes] = {}
 
@@ -108,7 +107,7 @@ def hook_routes(door: HookDoor) -> list[Route]:
         service_id: str = request.path_params["service"]
         try:
             service = door.catalog.find(service_id)
-            body = await read_body(request.scope, request.receive, feedback_limits)
+            body = await read_body(request.scope, request.receive, door.limits)
             now = door.clock()
             batch = read_feedback(body, now)
             events = [_feedback_event(door, caller.client, service, item, batch.quirks, now) for item in batch.items]
