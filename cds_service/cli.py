@@ -15,6 +15,7 @@ import click
 from cds_service import __version__
 from cds_service.errors import CdsServiceError, Fault, SettingsError
 from cds_service.settings import AUTH_OFF, Settings, read_settings, shipped
+from cds_service.web.limits import Limits
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -112,7 +113,7 @@ def serve(file: Path | None, **given: Any) -> None:
     elif settings.lab:
         click.echo("A lab: anybody can sign what it trusts. Not for patients.", err=True)
     if settings.workers > 1:
-        _run_workers(settings)
+        _run_workers(settings, Limits(deadline_s=settings.deadline_ms / 1000))
         return
     parts = open_parts(settings)
     _run(create_app(parts), settings, parts.limits)
@@ -364,28 +365,44 @@ def _commit() -> str:
     return found.stdout.strip() if found.returncode == 0 else ""
 
 
-def _run(app: Any, settings: Settings, limits: Any) -> None:
-    """Run one worker on the parts that the hot path was measured with (evidence A3)."""
+def _run(app: Any, settings: Settings, limits: Limits) -> None:
+    """Run one worker."""
     import uvicorn
 
+    uvicorn.run(app, **server_options(settings, limits))
+
+
+def _run_workers(settings: Settings, limits: Limits) -> None:
+    """Several processes on one store: each opens its own parts through ``worker_app``."""
+    import uvicorn
+
+    os.environ["CDS_WORKER_SETTINGS"] = settings.model_dump_json()
+    uvicorn.run(
+        "cds_service.service_app:worker_app",
+        factory=True,
+        workers=settings.workers,
+        **server_options(settings, limits),
+    )
+
+
+def server_options(settings: Settings, limits: Limits) -> dict[str, Any]:
+    """How uvicorn runs, with one worker or several: on the parts that the hot path was measured with (evidence A3)."""
     from cds_service.web.protocol import limited_protocol
 
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http=limited_protocol(limits),
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        proxy_headers=False,
-        log_config=None,
-        timeout_keep_alive=int(limits.keep_alive_s),
-        timeout_graceful_shutdown=20,
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "loop": "uvloop",
+        "http": limited_protocol(limits),
+        "lifespan": "on",
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "log_config": None,
+        "timeout_keep_alive": int(limits.keep_alive_s),
+        "timeout_graceful_shutdown": 20,
         **_tls(settings),
-    )
+    }
 
 
 def _tls(settings: Settings) -> dict[str, Any]:
@@ -397,31 +414,3 @@ def _tls(settings: Settings) -> dict[str, Any]:
         "ssl_keyfile": str(settings.tls_key),
         "ssl_ciphers": "ECDHE+AESGCM:ECDHE+CHACHA20",
     }
-
-
-def _run_workers(settings: Settings) -> None:
-    """Several processes on one store: each opens its own parts through ``worker_app``."""
-    import uvicorn
-
-    from cds_service.web.limits import Limits
-    from cds_service.web.protocol import LimitedProtocol
-
-    os.environ["CDS_WORKER_SETTINGS"] = settings.model_dump_json()
-    limits = Limits(deadline_s=settings.deadline_ms / 1000)
-    uvicorn.run(
-        "cds_service.service_app:worker_app",
-        factory=True,
-        workers=settings.workers,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http=LimitedProtocol,
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        log_config=None,
-        timeout_keep_alive=int(limits.keep_alive_s),
-        timeout_graceful_shutdown=20,
-        **_tls(settings),
-    )

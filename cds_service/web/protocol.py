@@ -7,7 +7,9 @@ clock readings only (SEC-040, SEC-041).
 
 import asyncio
 import re
-from typing import Any, ClassVar, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
 
 import httptools
 from uvicorn.config import Config
@@ -15,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from cds_service.errors import Fault
-from cds_service.web.limits import DEFAULT_LIMITS, Limits
+from cds_service.web.limits import Limits
 from cds_service.web.problems import operation_outcome
 
 __all__ = ["LimitedProtocol", "limited_protocol"]
@@ -49,16 +51,17 @@ class _BadHeadError(Exception):
 class LimitedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    limits: ClassVar[Limits] = DEFAULT_LIMITS
-
     def __init__(
         self,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: Limits,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.limits = limits
         self.phase = _HEAD
         self.since = 0.0
         self.stalled_since = 0.0
@@ -196,9 +199,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def limited_protocol(limits: Limits) -> type[LimitedProtocol]:
-    """The protocol class for uvicorn's ``http=``, with these limits."""
-    return type("LimitedProtocol", (LimitedProtocol,), {"limits": limits})
+def limited_protocol(limits: Limits) -> Callable[..., LimitedProtocol]:
+    """The protocol for uvicorn's ``http=``, with these limits; it can be sent to worker processes."""
+    return partial(LimitedProtocol, limits=limits)
 
 
 _watched: dict[asyncio.AbstractEventLoop, set[LimitedProtocol]] = {}
