@@ -23,12 +23,14 @@ from statistics import median
 from bundles import SIZES, call_template, one_call
 from load import client_name, put_load
 from report import print_report
-from servers import Server, environment, fastapi, floor, healthchain, ours, running, usage
+from servers import Server, environment, fastapi, floor, healthchain, ours, ours_rs384, running, usage
 from where import where_the_time_goes
 
 CONNECTIONS = (1, 8, 64)
 _CALLS_A_ROUND = 10**7
 _WARM_UP_S = 1.0
+_TOKENS_A_SECOND = {50: 1_500, 1000: 400}
+"""More than are answered, but signing one takes a millisecond."""
 
 
 def main() -> None:
@@ -91,6 +93,8 @@ def _servers(given: argparse.Namespace, folder: Path) -> list[tuple[int, Server]
     ports = iter(range(given.port, given.port + 10))
     port = next(ports)
     servers = [(port, ours(port, folder / "ours"))]
+    port = next(ports)
+    servers.append((port, ours_rs384(port, folder / "ours-rs384")))
     for durable in (False, True):
         port = next(ports)
         servers.append((port, floor(port, durable=durable)))
@@ -132,10 +136,14 @@ def _one_round(port, server, templates, given, folder, number) -> list[dict]:
             for place, connections in enumerate(given.connections):
                 first += _CALLS_A_ROUND
                 if not place:
-                    put_load(url, template, connections=connections, seconds=_WARM_UP_S, first=first)
+                    tokens = _tokens(server, resources, _WARM_UP_S)
+                    put_load(url, template, connections=connections, seconds=_WARM_UP_S, first=first, tokens=tokens)
                     first += _CALLS_A_ROUND
+                tokens = _tokens(server, resources, given.seconds)
                 before = usage(pid)
-                load = put_load(url, template, connections=connections, seconds=given.seconds, first=first)
+                load = put_load(
+                    url, template, connections=connections, seconds=given.seconds, first=first, tokens=tokens
+                )
                 after = usage(pid)
                 cpu_ms = 1000 * (after.cpu_s - before.cpu_s) / load.answers if load.answers else None
                 row = {"server": server.name, "resources": resources, "connections": connections, "round": number}
@@ -146,6 +154,12 @@ def _one_round(port, server, templates, given, folder, number) -> list[dict]:
                     f"round {number + 1}: {server.name}, {resources} resources, {connections}: {said}", file=sys.stderr
                 )
     return rows
+
+
+def _tokens(server: Server, resources: int, seconds: float) -> list[str]:
+    if server.token is None:
+        return []
+    return [server.token() for _ in range(int(seconds * _TOKENS_A_SECOND[resources]))]
 
 
 def _medians(rounds: list[dict]) -> list[dict]:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -36,7 +38,9 @@ def client_name() -> str:
     return "wrk" if shutil.which("wrk") else "asyncio client"
 
 
-def put_load(url: str, template: Path, *, connections: int, seconds: float, first: int) -> Load:
+def put_load(
+    url: str, template: Path, *, connections: int, seconds: float, first: int, tokens: Sequence[str] = ()
+) -> Load:
     """Post calls as fast as they are answered.
 
     Args:
@@ -45,22 +49,29 @@ def put_load(url: str, template: Path, *, connections: int, seconds: float, firs
         connections: Each sends its next call when the last is answered.
         seconds: For how long.
         first: Number of the first call; a range is never used twice, so that no patient is a repeat.
+        tokens: One for each call, where the server asks who calls; when they are used up, calls are refused and
+            counted as errors.
     """
     wrk = shutil.which("wrk")
     if wrk is None:
-        return asyncio.run(_own_client(url, template.read_text(), connections, seconds, first))
+        return asyncio.run(_own_client(url, template.read_text(), connections, seconds, first, tokens))
     command = [wrk, "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", f"{_TIMEOUT_S}s", "-s", str(_LUA)]
-    shown = subprocess.run(
-        [*command, url, "--", str(template), str(first)], check=True, capture_output=True, text=True
-    ).stdout
+    with tempfile.NamedTemporaryFile("w", suffix=".tokens") as file:
+        file.write("".join(f"{token}\n" for token in tokens))
+        file.flush()
+        options = ("--", str(template), str(first), *([file.name] if tokens else []))
+        shown = subprocess.run([*command, url, *options], check=True, capture_output=True, text=True).stdout
     return Load(**json.loads(shown.rpartition("RESULT ")[2]))
 
 
-async def _own_client(url: str, template: str, connections: int, seconds: float, first: int) -> Load:
+async def _own_client(
+    url: str, template: str, connections: int, seconds: float, first: int, tokens: Sequence[str]
+) -> Load:
     parts = urlsplit(url)
     numbers = iter(range(first, first + 10**9))
     took: list[float] = []
     tally = {"cards": 0, "errors": 0}
+    bearers = iter(tokens)
     began = perf_counter()
 
     async def connection() -> None:
@@ -68,6 +79,8 @@ async def _own_client(url: str, template: str, connections: int, seconds: float,
         while perf_counter() - began < seconds:
             body = one_call(template, next(numbers))
             head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+            if tokens:
+                head += f"Authorization: Bearer {next(bearers, 'used up')}\r\n"
             start = perf_counter()
             writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             answer_head = (await reader.readuntil(b"\r\n\r\n")).lower()

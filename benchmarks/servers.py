@@ -6,13 +6,24 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, sleep
 
-__all__ = ["Server", "Usage", "environment", "fastapi", "floor", "healthchain", "ours", "running", "usage"]
+__all__ = [
+    "Server",
+    "Usage",
+    "environment",
+    "fastapi",
+    "floor",
+    "healthchain",
+    "ours",
+    "ours_rs384",
+    "running",
+    "usage",
+]
 
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).parent / "peers"
@@ -32,6 +43,8 @@ class Server:
     more: Mapping[str, str] = field(default_factory=dict)
     """Environment variables beside our own."""
     folder: Path = ROOT
+    token: Callable[[], str] | None = None
+    """Signs one call, where the server asks who calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,24 @@ def ours(port: int, state: Path) -> Server:
     The service folder and the client are the shipped ones but for two lines, so that every call takes the full path:
     the ceiling of cards per 100 opens is 100 (still counted), and the client may be shown cards.
     """
+    about = "the whole service: durable events, metrics, logs"
+    return Server("ours", *_ours(port, state), about, {"CDS_AUTH": "off-for-development"})
+
+
+def ours_rs384(port: int, state: Path) -> Server:
+    """The same in production mode: each call brings a token of its own, signed with RS384, that is kept as used."""
+    from tokens import BASE, EHR
+
+    ehr = EHR(state)
+    secured = {
+        "CDS_PUBLIC_BASE_URL": BASE, "CDS_ALLOWED_HOSTS": f"127.0.0.1:{port}", "CDS_BEHIND_TLS_PROXY": "true",
+        "CDS_CLIENTS": str(ehr.clients),
+    }  # fmt: skip
+    about = "the same in production mode, a token for each call"
+    return Server("ours, RS384", *_ours(port, state), about, secured, token=ehr.token)
+
+
+def _ours(port: int, state: Path) -> tuple[tuple[str, ...], str]:
     hooks = state / "hooks"
     if not hooks.exists():
         shutil.copytree(ROOT / "hooks", hooks)
@@ -62,8 +93,7 @@ def ours(port: int, state: Path) -> Server:
         declaration.write_text("\n".join(lines) + "\n", encoding="utf-8")
     command = (str(Path(sys.executable).with_name("cds-service")), "serve", "--port", str(port))
     folders = ("--state", str(state / "var"), "--hooks", str(hooks), "--assets", str(ROOT / "model_assets"))
-    about = "the whole service: durable events, metrics, logs"
-    return Server("ours", (*command, *folders), f"/cds-services/{SERVICE}", about, {"CDS_AUTH": "off-for-development"})
+    return (*command, *folders), f"/cds-services/{SERVICE}"
 
 
 def floor(port: int, *, durable: bool = False) -> Server:
@@ -154,7 +184,10 @@ def _first_answer(server: Server, port: int, body: bytes, process: subprocess.Po
             break
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
-            connection.request("POST", server.path, body, {"Content-Type": "application/json"})
+            fields = {"Content-Type": "application/json"}
+            if server.token is not None:
+                fields["Authorization"] = f"Bearer {server.token()}"
+            connection.request("POST", server.path, body, fields)
             answer = connection.getresponse()
             text = answer.read()
         except ConnectionRefusedError:

@@ -1,5 +1,5 @@
 -- Posts chart opens to wrk's target, each for a patient that was not seen before, and counts the answers with a card.
--- Arguments: the template's file, the first number, the media type.
+-- Arguments: the template's file, the first number, a file with a token a line where the server asks who calls.
 local mark = "@@@@@@@@@@@@"
 local threads = {}
 
@@ -24,10 +24,12 @@ function init(args)
   answers, cards = 0, 0
   wrk.method = "POST"
   wrk.headers["Content-Type"] = "application/json"
+  if args[3] then next_token = io.lines(args[3]) end
 end
 
 function request()
   number = number + 1
+  if next_token then wrk.headers["Authorization"] = "Bearer " .. (next_token() or "used up") end
   return wrk.format(nil, nil, nil, table.concat(pieces, string.format("%012d", number)))
 end
 
