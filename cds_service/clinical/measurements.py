@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from cds_service.clinical import fhir_shapes as fhir
 from cds_service.clinical.codings import CodeIndex
@@ -21,7 +22,7 @@ _Parts = list[tuple[str, fhir.Observation | fhir.Component]]
 """What of an Observation is listed: (code, the Observation itself or its component)."""
 
 
-class _Copy(NamedTuple):
+class _Copy(Struct, frozen=True, gc=False):
     """One version of one Observation, as one key brought it."""
 
     resource: fhir.Observation
@@ -111,10 +112,11 @@ class Measurements:
 
     def _parts(self, resource: fhir.Observation) -> _Parts:
         """What of an Observation is listed: (code, the Observation or its component)."""
-        token = self._index.match(resource.code)
+        match = self._index.match
+        token = match(resource.code)
         parts: _Parts = [] if token is None else [(token, resource)]
         for component in resource.component:
-            token = self._index.match(component.code)
+            token = match(component.code)
             if token is not None:
                 parts.append((token, component))
         return parts
@@ -154,7 +156,7 @@ class Measurements:
 
     def _results(self, copy: _Copy) -> None:
         """Take the results of one version."""
-        resource, parts, start, end, flag, reason = copy
+        resource, parts, reason = copy.resource, copy.parts, copy.reason
         source = f"Observation/{resource.id}"
         if reason is not None and resource.status not in _NEVER_HAPPENED and parts:
             self._aside.add(source, reason)
@@ -170,6 +172,6 @@ class Measurements:
             self._add(
                 Measurement(
                     token, source, resource.status, value, unit, unit_system, text if text != unit else None, comparator, coded,
-                    start, end, flag, issued, reason or value_reason,
+                    copy.start, copy.end, copy.flag, issued, reason or value_reason,
                 )
             )  # fmt: skip

@@ -72,10 +72,11 @@ def taken_at(resource: fhir.Observation, zone: tzinfo | None) -> Dated:
 
 def issued_at(resource: fhir.Observation, zone: tzinfo | None) -> datetime | None:
     """When this version was reported, where that is told and can be read."""
-    if resource.issued is None:
+    text = resource.issued
+    if text is None:
         return None
     try:
-        return interval_of(resource.issued, zone).end
+        return interval_of(text, zone).end
     except TimeFault:
         return None
 
