@@ -66,6 +66,7 @@ def test_chart_in_answer_out(desk, keys, asked, expected):
     made = ask(desk, call_of(whole_chart(**keys)), **asked)
     assert outcome(made) == expected
     (event,) = made.events
+    assert event.took_ms == 1.0
     assert (event.card is None) == (not made.cards)
     if made.cards:
         assert event.card == made.cards[0].uuid

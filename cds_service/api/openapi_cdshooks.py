@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
+from cds_service.api.openapi_answers import Json, answer_of, problems
 from cds_service.cdshooks.cards_wire import Card
 
 __all__ = ["cds_hooks_paths", "cds_hooks_schemas"]
 
-Json = dict[str, Any]
 _TAG = ["CDS Hooks"]
 
 
@@ -25,7 +25,7 @@ def cds_hooks_paths(services: Sequence[Mapping[str, Any]]) -> Json:
                 "tags": _TAG,
                 "operationId": "discovery",
                 "summary": "Which services there are, and what each wants prefetched",
-                "responses": {"200": _answer("The discovery document", {"$ref": "#/components/schemas/Discovery"})},
+                "responses": {"200": answer_of("The discovery document", {"$ref": "#/components/schemas/Discovery"})},
             }
         }
     }
@@ -68,8 +68,8 @@ def _call(name: str, entries: Sequence[Mapping[str, Any]]) -> Json:
             },
         },
         "responses": {
-            "200": _answer("Cards, or none", {"$ref": "#/components/schemas/CDSResponse"}),
-            **_problems(400, 412, 413, 415, 503),
+            "200": answer_of("Cards, or none", {"$ref": "#/components/schemas/CDSResponse"}),
+            **problems(400, 412, 413, 415, 503),
         },
     }
 
@@ -93,7 +93,7 @@ def _feedback(name: str) -> Json:
             "required": True,
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Feedback"}}},
         },
-        "responses": {"200": {"description": "Kept on disk"}, **_problems(400, 413, 415, 503)},
+        "responses": {"200": {"description": "Kept on disk"}, **problems(400, 413, 415, 503)},
     }
 
 
@@ -164,11 +164,3 @@ def cds_hooks_schemas() -> Json:
             "properties": {"feedback": {"type": "array", "minItems": 1, "items": one_feedback}},
         },
     }
-
-
-def _answer(description: str, schema: Json) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _problems(*statuses: int) -> Json:
-    return {str(one): _answer("What is wrong", {"$ref": "#/components/schemas/OperationOutcome"}) for one in statuses}

@@ -57,7 +57,12 @@ class Note:
         """A rule spoke; counted apart from the model."""
         one = self.features[rule.feature]
         return RuleFired(
-            **self._who(card), rule=rule.name, feature=rule.feature, value=one.value or 0.0, flags=one.flags
+            **self._who(card),
+            rule=rule.name,
+            feature=rule.feature,
+            value=one.value or 0.0,
+            flags=one.flags,
+            took_ms=self.took_ms(),
         )
 
     def _who(self, card: Card | None) -> dict[str, Any]:

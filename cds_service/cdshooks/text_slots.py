@@ -1,4 +1,4 @@
-"""Which sentences a service must write, and which slots each may have: the contract between texts and ``cards.py``.
+"""Which sentences a service must write, and which slots each may have: the contract between texts and ``card_slots.py``.
 
 A slot is filled by code only. ``check`` refuses a sentence that lacks a slot it needs, or has one that no code fills,
 and measures each summary with the longest value that every slot can take.

@@ -29,11 +29,12 @@ def check(
     *,
     production: bool,
 ) -> None:
-    """Validate every service folder and the model bundle that it names; file and line of each fault.
+    """Validate every service folder and every model's bundle; file and line of each fault.
 
     \b
     $ cds-service check
     dysglycaemia-screening: 9 prefetch keys, model dysglycaemia 1.0.0, 9 examples
+    breast-ultrasound: image model 1.0.0, 8 golden images, no service asks it
     $ cds-service check --settings settings.toml --service dysglycaemia-screening --jwt - < token
     aud: aud does not name the address that was called. Compare with public_base_url and the path
     """

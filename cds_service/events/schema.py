@@ -152,6 +152,7 @@ class RuleFired(Event, frozen=True, kw_only=True):
     card: CardId | None = None
     suggestions: tuple[CardId, ...] = ()
     language: Language | None = None
+    took_ms: Milliseconds = 0.0
 
 
 class _Feedback(Event, frozen=True, kw_only=True):

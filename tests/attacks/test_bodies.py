@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.attacks.real import EXAMPLE, ORIGIN, SERVICE, real_process
-from tests.web.raw import status
+from tests.web.raw import connect, status
 
 CANARY = "Zanarkand"
 POSTS = (SERVICE, f"{SERVICE}/feedback", "/predict/dysglycaemia", "/v2/models/dysglycaemia/infer")
@@ -250,6 +250,24 @@ def test_hostile_content_of_a_key(client, key, text, expected):
     response = client.post(SERVICE, content=with_prefetch(key, text), headers=JSON)
     assert response.status_code in expected, response.text
     assert CANARY not in response.text
+
+
+@pytest.mark.sec("SEC-041")
+@pytest.mark.fault("F35")
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param(b"0\r\nX-Checksum: 1\r\n\r\n", id="a trailer"),
+        pytest.param(b"0\r\nHost: evil.example\r\n\r\n", id="a trailer that names a host"),
+        pytest.param(b"zz\r\n", id="a size that is none"),
+        pytest.param(b"-2\r\n{}\r\n0\r\n\r\n", id="a negative size"),
+    ],
+)
+def test_a_chunked_body_that_ends_wrongly_is_cut_off_without_an_answer(process, path, ending):
+    with connect(process[0]) as sock:
+        sock.sendall(head(path, "Transfer-Encoding: chunked") + b"2\r\n{}\r\n" + ending)
+        assert sock.recv(1) == b""
 
 
 @pytest.mark.fault("F41")

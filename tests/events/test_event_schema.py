@@ -167,7 +167,8 @@ feedback = base | {"card": uuids, "outcome_at": moments, "matched": st.booleans(
 events = st.one_of(
     st.builds(schema.PredictionMade, **asked),
     st.builds(schema.PredictionWithheld, **asked, reason=st.sampled_from(REASONS), detail=st.none() | names),
-    st.builds(schema.RuleFired, **base, hook=labels, rule=names, feature=names, value=numbers, card=st.none() | uuids),
+    st.builds(schema.RuleFired, **base, hook=labels, rule=names, feature=names, value=numbers, card=st.none() | uuids,
+              took_ms=st.floats(0, 1e6)),
     st.builds(schema.CardAccepted, **feedback, suggestions=st.lists(uuids, min_size=1, max_size=2).map(tuple)),
     st.builds(schema.CardOverridden, **feedback, reason=st.none() | st.builds(schema.OverrideReasonCode, labels)),
     st.builds(schema.CallRefused, **base, door=st.sampled_from(get_args(schema.Door)), status=st.integers(400, 599),
@@ -207,11 +208,16 @@ def test_the_check_before_writing_refuses_what_a_reader_would_refuse(event, data
 
 
 def test_old_lines_stay_readable():
-    """F73: a line of the first version, with only what was required then."""
+    """F73: lines of the first version, with only what there was then."""
     event = decode(
         b'{"type":"prediction_made","id":"01KT0VDQ80C5DBWW1MJFXR94H3","at":"2026-06-01T00:00:00Z","hook":"patient-view"}'
     )
     assert (event.tenant, event.card, event.arm, event.sent) == (None, None, "champion", "unknown")
+    rule = decode(
+        b'{"type":"rule_fired","id":"01KT0VDT5R0C5DBWW1MJFXR94M","at":"2026-06-01T00:00:03Z","hook":"patient-view",'
+        b'"rule":"glucose_diabetic_type","feature":"glucose","value":214.0,"language":"ja"}'
+    )
+    assert (rule.tenant, rule.card, rule.took_ms) == (None, None, 0.0)
 
 
 # the page

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from cds_service.api import inference, predict
+from cds_service.api import inference, inference_tensors, predict
 from cds_service.cdshooks import feedback, prefetch, wire
 from cds_service.web import body, protocol
 from cds_service.web.limits import BOUNDS, DEFAULT_LIMITS
@@ -32,7 +32,7 @@ def test_what_is_fixed():
     assert f"{prefetch.MAX_RESOURCES:,} | 413" in PAGE
     assert feedback.MAX_ITEMS == prefetch.MAX_RESOURCES
     assert f"{predict._LARGEST:,} bytes" in PAGE
-    assert f"{inference._LARGEST:,} bytes, {inference.MOST_ROWS} rows" in PAGE
+    assert f"{inference._LARGEST:,} bytes, {inference_tensors.MOST_ROWS} rows" in PAGE
     assert f"at most {body._MEMBERS_MAX} gzip members" in PAGE
     once = {name.decode() for name in protocol._ONCE}
     assert once == {name.strip().lower() for name in re.search(r"may stand once \| (.*?) \|", PAGE)[1].split(",")}
