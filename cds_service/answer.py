@@ -1,6 +1,6 @@
 """THE FAST LOOP: one hook call becomes cards and events. Stores nothing: the caller does, before it replies."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -12,7 +12,7 @@ from cds_service.cdshooks.client import Client
 from cds_service.cdshooks.declaration import Service
 from cds_service.cdshooks.eligibility import Withheld
 from cds_service.cdshooks.note import Note
-from cds_service.cdshooks.prefetch import features_by_key, read_prefetch, unordered_features
+from cds_service.cdshooks.prefetch import Prefetch, features_by_key, read_prefetch, unordered_features
 from cds_service.cdshooks.wire import CDSRequest
 from cds_service.clinical.building import build_features
 from cds_service.clinical.codings import CodeIndex
@@ -26,6 +26,9 @@ from cds_service.model.runtime import Model
 __all__ = ["Answer", "Desk", "History", "answer", "open_desk"]
 
 _YEAR = timedelta(days=366)
+
+
+Complete = Callable[[Prefetch], Awaitable[Prefetch]]
 
 
 class History(Protocol):
@@ -89,6 +92,7 @@ async def answer(
     pseudonym: str,
     now: datetime,
     took_ms: Callable[[], float],
+    complete: Complete | None = None,
 ) -> Answer:
     """Answer one hook call.
 
@@ -101,6 +105,7 @@ async def answer(
         pseudonym: The patient's name in the log; the id goes no further than the facts.
         now: The moment of the call: ages, windows and repeats are counted from it.
         took_ms: Time since the call came in, for the event.
+        complete: Asks the client's FHIR server for what it did not send; None where that may not be done.
 
     Raises:
         PatientMismatch, WireError, TooLarge: The prefetch can't be used at all.
@@ -108,6 +113,8 @@ async def answer(
     service, model = desk.service, desk.model
     context = request.context
     prefetch = read_prefetch(service, request.prefetch, patient=context.patient_id)
+    if complete is not None:
+        prefetch = await complete(prefetch)
     facts = read_facts(
         prefetch.contents,
         patient=context.patient_id,

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from starlette.routing import BaseRoute, Router
 
 from cds_service.answer import Desk, open_desk
 from cds_service.api.caller import everybody_is
+from cds_service.api.chart_source import ChartSource
 from cds_service.api.docs_page import docs_routes
 from cds_service.api.hooks import HookDoor, hook_routes
 from cds_service.api.inference import inference_routes
@@ -63,6 +65,8 @@ class Parts:
     pseudonymise: Callable[[str, str], str]
     """(patient, tenant) → the patient's name in the log."""
     limits: Limits
+    source: ChartSource
+    """Completes charts from the clients' FHIR servers."""
     trust: Trust | None
     """None in development: nobody is asked who they are."""
 
@@ -119,6 +123,9 @@ def open_parts(settings: Settings, *, clock: Clock | None = None) -> Parts:
         clock=clock,
         pseudonymise=_pseudonyms(master),
         limits=Limits(deadline_s=settings.deadline_ms / 1000),
+        source=ChartSource(
+            partial(_authorities, settings), clients=[client.name for client in clients], registry=registry
+        ),
         trust=trust,
     )
 
@@ -152,6 +159,7 @@ def create_app(parts: Parts, *, more_routes: tuple[BaseRoute, ...] = ()) -> Door
         registry=registry,
         events_required=settings.events_required,
         limits=parts.limits,
+        source=parts.source,
     )
     mode = WITHOUT_AUTHENTICATION if settings.is_development else LAB if settings.lab else "production"
     routes: list[BaseRoute] = [
@@ -211,6 +219,7 @@ async def _lifespan(parts: Parts, _: object) -> AsyncIterator[None]:
         await asyncio.gather(*fetching, return_exceptions=True)
         if parts.trust is not None:
             parts.trust.authenticate.close()
+        await parts.source.close()
         parts.store.close()
         log.info("service_stopped")
 
@@ -220,6 +229,12 @@ def worker_app() -> Door:
     settings = Settings.model_validate_json(os.environ["CDS_WORKER_SETTINGS"])
     configure_logging(level=settings.log_level)
     return create_app(open_parts(settings))
+
+
+def _authorities(settings: Settings) -> ssl.SSLContext:
+    from cds_service.outbound.jwks import trusted_authorities  # httpx: not loaded before something is asked
+
+    return trusted_authorities(settings.keys_ca_file)
 
 
 def _check_prevalence(client: Client, desks: Iterable[Desk]) -> None:

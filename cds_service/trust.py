@@ -3,7 +3,7 @@
 import asyncio
 import stat
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,6 +13,7 @@ from cds_service.api.denied_keys import DeniedKeys, read_denied
 from cds_service.api.ehr_auth import EHRAuth
 from cds_service.api.jwt_reading import REASONS
 from cds_service.cdshooks.client import DEVELOPMENT, Client, read_clients
+from cds_service.cdshooks.fhir_access import FHIRAccess
 from cds_service.errors import Fault, SettingsError
 from cds_service.events.schema import AnyEvent
 from cds_service.events.used_tokens import UsedToken
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Trust", "check_start", "explain_token", "open_trust", "read_trusted"]
 
 _METRICS_TOKEN_BYTES: Final = 32
+_HERE: Final = FHIRAccess(any_loopback=True, is_open=True)
+"""In development: the sandbox's own FHIR server, or a developer's on this machine."""
 _FETCH_REASONS: Final = (
     "timeout", "unreachable", "redirect", "status", "not_json", "encoded", "too_large", "not_a_key_set",
     "too_many_keys", "no_usable_key",
@@ -79,7 +82,7 @@ def read_trusted(
         SettingsError: The file is wrong, names what is not served, or lets nobody in.
     """
     if settings.clients is None:
-        return (Client(name=DEVELOPMENT, tenant=DEVELOPMENT, is_silent=False),)
+        return (Client(name=DEVELOPMENT, tenant=DEVELOPMENT, is_silent=False, fhir_access=_HERE),)
     where = str(settings.clients)
     clients = read_clients(settings.clients, lab=settings.lab or settings.is_development)
     if settings.is_development:
@@ -89,7 +92,10 @@ def read_trusted(
                     where, f"there is no [[client]] named {DEVELOPMENT}", "Without authentication that one is who calls"
                 )
             )
-        return clients
+        return tuple(
+            replace(client, fhir_access=_HERE) if client.name == DEVELOPMENT and client.fhir_access is None else client
+            for client in clients
+        )
     known = tuple(client for client in clients if client.identity is not None)
     faults = [
         Fault(f"{where} {client.name}.{kind}", f"{name} is not served here", "Compare with discovery")

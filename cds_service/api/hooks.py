@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.routing import Route
 
 from cds_service.answer import Answer, Desk, answer
 from cds_service.api.caller import Authenticate, Caller, Handler, guarded
+from cds_service.api.chart_source import ChartSource
 from cds_service.api.refusal import refusal_event
 from cds_service.cdshooks.cards_wire import write_response
 from cds_service.cdshooks.catalog import Catalog
@@ -54,6 +56,8 @@ class HookDoor:
     registry: Registry
     events_required: bool = True
     limits: Limits = DEFAULT_LIMITS
+    source: ChartSource | None = None
+    """Completes charts; None: what a client does not send is not had."""
 
 
 def hook_routes(door: HookDoor) -> list[Route]:
@@ -161,6 +165,12 @@ def _unknown(door: HookDoor, service_id: str) -> tuple[str, ...]:
 async def _answer(
     door: HookDoor, client: Client, hook_call: CDSRequest, desk: Desk, request: Request, started: float
 ) -> Answer:
+    complete, now = None, door.clock()
+    if door.source is not None and client.fhir_access is not None and hook_call.fhir_server is not None:
+        left_s = call_of(request.scope).deadline.left()
+        complete = partial(
+            door.source.complete, service=desk.service, request=hook_call, client=client, now=now, left_s=left_s
+        )
     return await answer(
         hook_call,
         desk,
@@ -168,8 +178,9 @@ async def _answer(
         language=_language(desk.service, client, call_of(request.scope).headers.get(b"accept-language", b"")),
         history=door.store,
         pseudonym=door.pseudonymise(hook_call.context.patient_id, client.tenant),
-        now=door.clock(),
+        now=now,
         took_ms=lambda: round((perf_counter() - started) * 1000, 3),
+        complete=complete,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from cds_service.cdshooks.fhir_access import ACCESS_KEYS, FHIRAccess, read_access
 from cds_service.cdshooks.identity import IDENTITY_KEYS, IDENTITY_QUIRKS, LABEL, Identity, read_identity, switch, texts
 from cds_service.errors import Fault, SettingsError
 
@@ -20,7 +21,7 @@ __all__ = ["DEVELOPMENT", "Client", "OrderCode", "SitePrevalence", "read_client"
 DEVELOPMENT = "development"
 
 _KEYS = {"name", "tenant", "language", "zone", "cds_hooks_1", "is_silent", "orders", "prevalence", "quirks"}
-_KEYS |= {"services", "models"} | IDENTITY_KEYS
+_KEYS |= {"services", "models"} | IDENTITY_KEYS | ACCESS_KEYS
 _QUIRKS = {"patient_prefix"} | IDENTITY_QUIRKS
 
 
@@ -64,6 +65,8 @@ class Client:
     """Which services it may call and sees in discovery; for others they do not exist (SEC-019)."""
     models: tuple[str, ...] = ()
     """Which models it may ask directly, without a chart: ``/predict`` and ``/v2``."""
+    fhir_access: FHIRAccess | None = None
+    """None: its FHIR server is never asked."""
     identity: Identity | None = None
     """None: it can't be told from others, and calls in development mode only."""
 
@@ -130,6 +133,7 @@ def read_client(document: Mapping[str, Any], *, where: str, folder: Path = Path(
     ]
     name = _label(document, "name", where, faults)
     tenant = _label(document, "tenant", where, faults, default=name) if "tenant" in document else name
+    fhir_access = read_access(document, where, faults, lab=lab)
     identity = read_identity(document, quirks, where=where, folder=folder, lab=lab, faults=faults)
     services = texts(document.get("services", []), f"{where}.services", faults)
     models = texts(document.get("models", []), f"{where}.models", faults)
@@ -166,6 +170,7 @@ def read_client(document: Mapping[str, Any], *, where: str, folder: Path = Path(
         patient_prefix=patient_prefix,
         services=services,
         models=models,
+        fhir_access=fhir_access,
         identity=identity,
     )
 

@@ -103,7 +103,7 @@ class Note:
             "reported": reported,
             "flags": self._flags(),
             "set_aside": dict(self.facts.set_aside),
-            "prefetch": dict(self.prefetch.states),
+            "prefetch": {**self.prefetch.states, **dict.fromkeys(self.prefetch.fetched, "fetched")},
             "took_ms": self.took_ms(),
         }
         if prediction is not None:

@@ -1,8 +1,7 @@
 """What the EHR sent: each declared key decoded, checked against the patient, and its policy's question answered.
 
 A key has one of four states on arrival (absent, nothing found, resources, refused) and one more of its own
-making: incomplete, when a page is left unread. Completing missing keys from ``fhirServer`` belongs between
-``read_prefetch`` and ``missing_keys``.
+making: incomplete, when a page is left unread. ``completion.py`` asks the client's FHIR server for what is missing.
 """
 
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ __all__ = [
     "KeyState",
     "Prefetch",
     "features_by_key",
+    "judge_key",
     "proves_absence",
     "read_prefetch",
     "unordered_features",
@@ -55,6 +55,8 @@ class Prefetch(Struct, frozen=True):
     states: Mapping[str, KeyState]
     unknown_keys: int = 0
     """Keys that discovery does not list: ignored, counted, never used (CH-055)."""
+    fetched: frozenset[str] = frozenset()
+    """Keys that the client did not send, or not whole, and that its FHIR server gave."""
 
     def unanswered(self, brought: Mapping[str, tuple[str, ...]]) -> Mapping[str, str]:
         """Feature → ``key_absent``, ``key_failed`` or ``key_incomplete`` of a key that could bring it."""
@@ -97,7 +99,7 @@ def read_prefetch(service: Service, sent: Mapping[str, Sent], *, patient: str) -
             faults.append(
                 Fault(f"prefetch.{key.name}", "the pre-1.0 form {response, resource}", "Send the resource itself")
             )
-        contents[key.name], states[key.name] = _judge(key, content, patient)
+        contents[key.name], states[key.name] = judge_key(key, content, patient)
     if faults:
         raise WireError(*faults)
     if resources > MAX_RESOURCES:
@@ -110,7 +112,12 @@ def read_prefetch(service: Service, sent: Mapping[str, Sent], *, patient: str) -
     return Prefetch(contents, states, unknown_keys=len(sent) - known)
 
 
-def _judge(key: PrefetchKey, content: KeyContent, patient: str) -> tuple[KeyContent, KeyState]:
+def judge_key(key: PrefetchKey, content: KeyContent, patient: str) -> tuple[KeyContent, KeyState]:
+    """Say what state a key is in by what it holds; what can't be an answer to its query is taken away.
+
+    Raises:
+        PatientMismatch: A Patient that was read for this patient is another one.
+    """
     if content.failure is not None:
         return _ABSENT, "refused" if content.failure == "refused" else "failed"
     expected = key.resource_type

@@ -174,6 +174,7 @@ async def hang(_):
     await asyncio.sleep(60)
 
 
+@pytest.mark.fault("F55")
 @pytest.mark.sec("SEC-014")
 @pytest.mark.ch("CH-331")
 @pytest.mark.parametrize(
@@ -308,6 +309,7 @@ def test_a_set_is_fetched_anew_before_it_ends_and_nobody_waits(address):
     asyncio.run(go())
 
 
+@pytest.mark.fault("F55")
 @pytest.mark.sec("SEC-016")
 @pytest.mark.ch("CH-331")
 def test_an_outage_is_outlived_for_a_day(address):
@@ -331,6 +333,7 @@ def test_an_outage_is_outlived_for_a_day(address):
     asyncio.run(go())
 
 
+@pytest.mark.fault("F55")
 @pytest.mark.sec("SEC-016")
 @pytest.mark.ch("CH-316", "CH-318")
 def test_a_rotation_loses_no_call(address):

@@ -206,6 +206,7 @@ async def at_once(one, ports, each, *, scheme="http", verify=True):
         )
 
 
+@pytest.mark.fault("F36")
 @pytest.mark.slow
 @pytest.mark.ch("CH-325")
 def test_sixteen_times_two_processes_and_a_restart(tmp_path):

@@ -143,6 +143,7 @@ def test_accepted(make, reason, ehr):
     assert ehr.call(make()).status_code == 200
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.ch("CH-330")
 @pytest.mark.sec("SEC-017")
 @pytest.mark.parametrize(("make", "reason"), REFUSED)

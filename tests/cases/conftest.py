@@ -48,9 +48,8 @@ class Clock:
         return self.now
 
 
-@contextmanager
-def open_service(folder):
-    """(client, parts): the service `case-labs` at the cases' clock, with its CORS list."""
+def open_case_parts(folder):
+    """The parts of the service `case-labs` at the cases' clock, with its CORS list."""
     write_tiny_bundle(folder / "assets", "case-labs", DATA / "recipes" / "case-labs" / "features.toml")
     settings = read_settings(
         environment={},
@@ -60,7 +59,13 @@ def open_service(folder):
         assets=folder / "assets",
         cors_origins=("https://sandbox.example.org",),
     )
-    parts = open_parts(settings, clock=Clock())
+    return open_parts(settings, clock=Clock())
+
+
+@contextmanager
+def open_service(folder):
+    """(client, parts): the service, running."""
+    parts = open_case_parts(folder)
     with TestClient(create_app(parts)) as client:
         yield client, parts
 

@@ -11,21 +11,19 @@ from cds_service.events.ids import new_id
 from cds_service.events.schema import PredictionMade
 from tests.cases.conftest import NOW, cases, named
 
-OPEN = {
-    ("B-002", None): "completing the prefetch from fhirServer: Trust",
-    ("B-003", "fhirServer answers 401"): "completing the prefetch from fhirServer: Trust",
-    ("B-003", "fhirServer does not answer in time"): "completing the prefetch from fhirServer: Trust",
+ELSEWHERE = {
+    ("B-008", "real POST that fails with 401, listed origin"),
+    ("B-002", None),
+    ("B-003", "fhirServer answers 401"),
+    ("B-003", "fhirServer does not answer in time"),
 }
-"""Cases that wait for a later issue, with its name; while it is open, missing data still end as 412."""
-
-ELSEWHERE = {("B-008", "real POST that fails with 401, listed origin")}
-"""Needs a service that asks who calls: ``test_auth_cases.py``."""
+"""Need a service that asks who calls (``test_auth_cases.py``), or a FHIR server (``tests/completion/test_completion.py``)."""
 
 HTTP_CASES = [
     case
     for kind in ("protocol", "time", "feedback")
     for case in cases(kind)
-    if case[2]["type"] == "http" and (case[0], case[1]) not in OPEN.keys() | ELSEWHERE
+    if case[2]["type"] == "http" and (case[0], case[1]) not in ELSEWHERE
 ]
 
 
