@@ -21,6 +21,7 @@ issuer    = "{_ISSUER}"
 keys      = "keys.json"
 services  = ["{SERVICE}"]
 is_silent = false
+rate_per_s = 100000
 """
 
 

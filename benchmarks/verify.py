@@ -39,6 +39,7 @@ keys = "keys.json"
 algorithms = {json.dumps(list(KEYS))}
 services = ["dysglycaemia-screening"]
 is_silent = false
+rate_per_s = 100000
 """
 
 

@@ -172,6 +172,8 @@ def open_trust(
         append=append,
         denied=DeniedKeys(settings.denied_keys),
         registry=registry,
+        share=1 / settings.workers,
+        sees_callers=not settings.behind_tls_proxy,
     )
     return Trust(authenticate, tuple(rings), _metrics_token(settings.metrics_token_file))
 

@@ -28,17 +28,20 @@ from cds_service.api.jwt_reading import (
 )
 from cds_service.cdshooks.client import Client
 from cds_service.cdshooks.identity import Identity
-from cds_service.errors import TokenUsed
+from cds_service.errors import Fault, RateLimited, TokenUsed
 from cds_service.events.schema import AnyEvent
 from cds_service.events.used_tokens import UsedToken, used_token
 from cds_service.outbound.key_set import ALGORITHMS, VerifyingKey, is_signed_by
 from cds_service.web.call import call_of
 from cds_service.web.metrics import Registry
+from cds_service.web.rates import Failures, Rates
 
 __all__ = ["EHRAuth", "Keys"]
 
 OFF_THE_LOOP: Final = frozenset({"ES384", "ES512"})
 """Verified on a thread: they take over 200 µs (ES384 about 480), and OpenSSL gives up the interpreter lock meanwhile."""
+
+_LATER: Final = "ask again when Retry-After has passed"
 
 log = structlog.get_logger()
 
@@ -76,6 +79,10 @@ class EHRAuth:
         append: The event store.
         denied: Keys that were dropped.
         registry: Where metrics are declared.
+        share: Of each client's rate that this process gives out: one of several workers gives its part.
+        sees_callers: Whether the other end of a connection is who calls, and not a gateway that all come through.
+        rates: Of the clients.
+        failures: Of the addresses.
     """
 
     def __init__(
@@ -87,7 +94,13 @@ class EHRAuth:
         append: KeepEvents,
         denied: DeniedKeys,
         registry: Registry,
+        share: float = 1.0,
+        sees_callers: bool = False,
+        rates: Rates | None = None,
+        failures: Failures | None = None,
     ) -> None:
+        self._share, self._sees_callers = share, sees_callers
+        self._rates, self._failures = rates or Rates(), failures or Failures()
         self._known = {
             client.identity.issuer: _Known(
                 client,
@@ -107,6 +120,11 @@ class EHRAuth:
         names = [client.name for client, _ in clients]
         self._accepted = registry.counter("cds_auth_accepted_total", "Authenticated requests.", {"client": names})
         self._refused = registry.counter("cds_auth_refused_total", "Refused tokens.", {"reason": tuple(REASONS)})
+        self._limited = registry.counter(
+            "cds_rate_limited_total",
+            "Requests beyond a client's rate, or of an address with too many refused tokens.",
+            {"client": (*names, "-")},
+        )
         self._quirks = registry.counter(
             "cds_auth_quirks_total",
             "Requests that used what was agreed with one client only.",
@@ -119,14 +137,22 @@ class EHRAuth:
 
         Raises:
             TokenRefused: It can't be; the reason is in the log and in no answer.
+            RateLimited: It asks more than was agreed, or its address had too many tokens refused.
             Unavailable: What the decision needs can't be read.
         """
         token: Token | None = None
+        peer = self._peer(request)
+        if peer is not None and self._failures.too_many(peer):
+            self._limited.add("-")
+            raise RateLimited(Fault("request", "too many refused tokens came from this address", _LATER))
         try:
             token = read_token(read_bearer(request.scope["headers"]))
             believed = await self._believe(token, request.scope["path"])
+            self._within_rate(believed.client)
             self._reserve(believed)
         except TokenRefused as refusal:
+            if peer is not None:
+                self._failures.add(peer)
             self._note(refusal.reason, token, call_of(request.scope).request_id)
             raise
         self._accepted.add(believed.client.name)
@@ -140,6 +166,16 @@ class EHRAuth:
                 raise
 
         return Caller(believed.client, append, believed.token)
+
+    def _peer(self, request: Request) -> str | None:
+        client = request.scope.get("client")
+        return client[0] if self._sees_callers and client else None
+
+    def _within_rate(self, client: Client) -> None:
+        """Counted after the signature, so that nobody can use up another's rate, and before the token is used up."""
+        if not self._rates.take((client.name, client.tenant), client.rate_per_s * self._share):
+            self._limited.add(client.name)
+            raise RateLimited(Fault("request", "more calls than were agreed for this client", _LATER))
 
     def _reserve(self, believed: _Believed) -> None:
         if not self._reservations.take(believed.token, believed.for_s):

@@ -21,7 +21,7 @@ __all__ = ["DEVELOPMENT", "Client", "OrderCode", "SitePrevalence", "read_client"
 DEVELOPMENT = "development"
 
 _KEYS = {"name", "tenant", "language", "zone", "cds_hooks_1", "is_silent", "orders", "prevalence", "quirks"}
-_KEYS |= {"services", "models"} | IDENTITY_KEYS | ACCESS_KEYS
+_KEYS |= {"services", "models", "rate_per_s"} | IDENTITY_KEYS | ACCESS_KEYS
 _QUIRKS = {"patient_prefix"} | IDENTITY_QUIRKS
 
 
@@ -65,6 +65,8 @@ class Client:
     """Which services it may call and sees in discovery; for others they do not exist (SEC-019)."""
     models: tuple[str, ...] = ()
     """Which models it may ask directly, without a chart: ``/predict`` and ``/v2``."""
+    rate_per_s: float = 50.0
+    """Calls a second in the long run, twice as many at once; beyond it 429 (SEC-051). In development nobody is counted."""
     fhir_access: FHIRAccess | None = None
     """None: its FHIR server is never asked."""
     identity: Identity | None = None
@@ -155,6 +157,10 @@ def read_client(document: Mapping[str, Any], *, where: str, folder: Path = Path(
     ]
     is_silent = switch(document, "is_silent", where, faults, default=True)
     cds_hooks_1 = switch(document, "cds_hooks_1", where, faults)
+    rate = document.get("rate_per_s", 50)
+    if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0.1 <= rate <= 100_000:
+        faults.append(Fault(f"{where}.rate_per_s", "not between 0.1 and 100000", "Write calls a second, such as 50"))
+        rate = 50
     patient_prefix = switch(quirks, "patient_prefix", f"{where}.quirks", faults)
     if faults:
         raise SettingsError(*faults)
@@ -170,6 +176,7 @@ def read_client(document: Mapping[str, Any], *, where: str, folder: Path = Path(
         patient_prefix=patient_prefix,
         services=services,
         models=models,
+        rate_per_s=float(rate),
         fhir_access=fhir_access,
         identity=identity,
     )
