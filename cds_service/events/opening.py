@@ -17,6 +17,7 @@ from typing import Final
 from cds_service.errors import Fault, SettingsError, StoreUnavailable
 from cds_service.events.database import RESTORE, connect, disk_fault, is_sound
 from cds_service.events.journal import read_journal
+from cds_service.events.left_out import CREATE_LEFT_OUT
 from cds_service.events.table import APPLICATION_ID, CREATE, FORMAT
 from cds_service.events.used_tokens import CREATE_TOKENS
 
@@ -268,6 +269,8 @@ def _check_contents(path: Path, connection: sqlite3.Connection) -> None:
     if not is_sound(connection, every_row=whole):
         raise StoreUnavailable(Fault(str(path), "the event store is damaged", RESTORE))
     if version < FORMAT:
-        connection.executescript(f"BEGIN IMMEDIATE; {CREATE_TOKENS} PRAGMA user_version = {FORMAT}; COMMIT;")
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {CREATE_TOKENS} {CREATE_LEFT_OUT} PRAGMA user_version = {FORMAT}; COMMIT;"
+        )
     connection.execute("BEGIN IMMEDIATE")  # a read-only disk or a foreign lock shows here, not at the first event
     connection.execute("ROLLBACK")

@@ -5,11 +5,12 @@ import hmac
 import os
 import stat
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from cds_service.errors import Fault, SettingsError
 
-__all__ = ["KEY_BYTES", "create_key", "load_key", "load_or_create_key", "pseudonymise", "purpose_key"]
+__all__ = ["KEY_BYTES", "create_key", "load_key", "load_or_create_key", "pseudonymise", "pseudonyms_of", "purpose_key"]
 
 KEY_BYTES = 32
 _PSEUDONYM_BYTES = 16
@@ -47,6 +48,22 @@ def purpose_key(master: bytes, *, purpose: str, tenant: str) -> bytes:
     What is known of one purpose then says nothing about another (HMAC as a key derivation, RFC 5869 expand).
     """
     return hmac.digest(master, f"cds-service\x00{purpose}\x00{tenant}\x01".encode(), "sha256")
+
+
+def pseudonyms_of(patient_id: str, *, tenant: str, masters: Mapping[str, bytes]) -> frozenset[str]:
+    """Every name that a patient may have in the log.
+
+    Args:
+        patient_id: The FHIR id.
+        tenant: The hospital.
+        masters: The keys on file that are not destroyed yet, by ``v`` and their number.
+    """
+    return frozenset(
+        pseudonymise(
+            patient_id, tenant=tenant, key=purpose_key(master, purpose="pseudonym", tenant=tenant), key_id=key_id
+        )
+        for key_id, master in masters.items()
+    )
 
 
 def load_key(path: Path) -> bytes:

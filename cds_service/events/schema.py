@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 __all__ = [
-    "AnyEvent", "CallRefused", "CardAccepted", "CardOverridden", "Event", "OverrideReasonCode", "PredictionMade",
-    "PredictionWithheld", "Reported", "RuleFired", "decode", "encode",
+    "AnyEvent", "CallRefused", "CardAccepted", "CardOverridden", "Event", "OverrideReasonCode", "PatientLeftOut",
+    "PredictionMade", "PredictionWithheld", "Reported", "RuleFired", "decode", "encode",
 ]  # fmt: skip
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -190,7 +190,19 @@ class CallRefused(Event, frozen=True, kw_only=True):
     took_ms: Milliseconds = 0.0
 
 
-AnyEvent: TypeAlias = PredictionMade | PredictionWithheld | RuleFired | CardAccepted | CardOverridden | CallRefused
+class PatientLeftOut(Event, frozen=True, kw_only=True):
+    """An answer or feedback about a patient who is not to be in the log (``left_out.py``): that it was, and no more."""
+
+    what: Literal["answer", "feedback"]
+    hook: Label | None = None
+    model: Label | None = None
+    version: Version | None = None
+    """Of the answer's model bundle, so that a recall can count whom a version spoke to."""
+
+
+AnyEvent: TypeAlias = (
+    PredictionMade | PredictionWithheld | RuleFired | CardAccepted | CardOverridden | CallRefused | PatientLeftOut
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyEvent)

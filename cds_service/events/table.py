@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Final, get_args
 
 from cds_service.events.ids import microseconds
+from cds_service.events.left_out import CREATE_LEFT_OUT
 from cds_service.events.schema import (
     AnyEvent,
     CardAccepted,
@@ -21,14 +22,26 @@ from cds_service.events.schema import (
 )
 from cds_service.events.used_tokens import CREATE_TOKENS
 
-__all__ = ["APPLICATION_ID", "CREATE", "FORMAT", "NOT_ELIGIBLE", "READ", "Row", "checksum", "insert", "is_whole", "row"]
+__all__ = [
+    "APPLICATION_ID",
+    "CREATE",
+    "FORMAT",
+    "NOT_ELIGIBLE",
+    "READ",
+    "Row",
+    "checksum",
+    "insert",
+    "insert_at",
+    "is_whole",
+    "row",
+]
 
 APPLICATION_ID: Final = 0x43445345
 """``CDSE``: says whose file this is, so that another SQLite file is never taken for a store."""
-FORMAT: Final = 2
+FORMAT: Final = 3
 """``user_version``; a store written by a newer version is refused, an older one is read and brought up to this one.
 
-2: the table of used tokens (``used_tokens.py``).
+2: the table of used tokens (``used_tokens.py``). 3: whom the log leaves out (``left_out.py``).
 """
 
 CREATE: Final = f"""
@@ -51,6 +64,7 @@ CREATE INDEX shown ON event (patient, at) WHERE patient IS NOT NULL AND card IS 
 CREATE INDEX of_card ON event (card) WHERE card IS NOT NULL;
 CREATE INDEX opened ON event (service, tenant, seq) WHERE open > 0;
 {CREATE_TOKENS}
+{CREATE_LEFT_OUT}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
@@ -115,3 +129,8 @@ _ONE = f"({', '.join('?' * len(_COLUMNS))})"
 def insert(rows: int) -> str:
     """The statement that adds so many rows at once and leaves out those whose id is there already."""
     return f"INSERT INTO event ({', '.join(_COLUMNS)}) VALUES {', '.join([_ONE] * rows)} ON CONFLICT (id) DO NOTHING"  # noqa: S608 - no value in it
+
+
+def insert_at() -> str:
+    """The statement that puts one row under a number of its own; one whose id is there already is left out."""
+    return f"INSERT INTO event (seq, {', '.join(_COLUMNS)}) VALUES (?, {_ONE[1:]} ON CONFLICT (id) DO NOTHING"  # noqa: S608 - no value in it

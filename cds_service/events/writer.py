@@ -19,6 +19,7 @@ from typing import Any, Final
 from cds_service.errors import Fault, StoreUnavailable, TokenUsed
 from cds_service.events.database import disk_fault
 from cds_service.events.faults import faultpoint
+from cds_service.events.forgetting import leave_out_rows
 from cds_service.events.table import FORMAT, Row, insert
 from cds_service.events.used_tokens import UsedToken, forget_ended, keep_unused
 
@@ -196,28 +197,44 @@ class Writer:
         connection = self._connected()
         faultpoint("before_write")
         tokens = [append.token for append in batch if append.token is not None]
-        rows = [row for append in batch for row in append.rows]
-        if not tokens and len(rows) <= 2 * BATCH_ROWS:
-            seqs = _insert(connection, rows)
-        else:
-            connection.execute("BEGIN IMMEDIATE")
-            if tokens:
-                _refuse_used(connection, batch, tokens)
-                rows = [row for append in batch if append.error is None for row in append.rows]
-            seqs = []
-            for first in range(0, len(rows), BATCH_ROWS):
-                seqs += _insert(connection, rows[first : first + BATCH_ROWS])
-            if tokens and time.monotonic() >= self._sweep_at:
-                self._sweep_at = time.monotonic() + SWEEP_S
-                forget_ended(connection, tokens[-1].at)
-            connection.execute("COMMIT")
+        try:
+            seqs = self._keep(connection, batch, tokens)
+        except sqlite3.IntegrityError:  # the one constraint that a row of ours can meet: a patient who is left out
+            connection.rollback()
+            seqs = self._keep(connection, batch, tokens, leaves_out=True)
         faultpoint("after_commit")
-        self._unmoved_pages += _PAGES_A_COMMIT + len(rows) + len(tokens)
+        self._unmoved_pages += _PAGES_A_COMMIT + len(seqs) + len(tokens)
         first = 0
         for append in batch:
             if append.error is None:
                 append.seqs = tuple(seqs[first : first + len(append.rows)])
                 first += len(append.rows)
+
+    def _keep(
+        self,
+        connection: sqlite3.Connection,
+        batch: list[Append],
+        tokens: Sequence[UsedToken],
+        *,
+        leaves_out: bool = False,
+    ) -> list[int]:
+        rows = [row for append in batch for row in append.rows]
+        if not tokens and not leaves_out and len(rows) <= 2 * BATCH_ROWS:
+            return _insert(connection, rows)
+        connection.execute("BEGIN IMMEDIATE")
+        if tokens:
+            _refuse_used(connection, batch, tokens)
+        rows = [row for append in batch if append.error is None for row in append.rows]
+        if leaves_out:
+            rows = leave_out_rows(connection, rows)
+        seqs: list[int] = []
+        for first in range(0, len(rows), BATCH_ROWS):
+            seqs += _insert(connection, rows[first : first + BATCH_ROWS])
+        if tokens and time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_S
+            forget_ended(connection, tokens[-1].at)
+        connection.execute("COMMIT")
+        return seqs
 
     def _connected(self) -> sqlite3.Connection:
         """The connection, to the very file that was checked at start."""

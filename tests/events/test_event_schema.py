@@ -173,6 +173,8 @@ events = st.one_of(
     st.builds(schema.CardOverridden, **feedback, reason=st.none() | st.builds(schema.OverrideReasonCode, labels)),
     st.builds(schema.CallRefused, **base, door=st.sampled_from(get_args(schema.Door)), status=st.integers(400, 599),
               reason=st.sampled_from(get_args(schema.RefusedReason))),
+    st.builds(schema.PatientLeftOut, **base, what=st.sampled_from(["answer", "feedback"]), hook=st.none() | labels,
+              model=st.none() | labels),
 )  # fmt: skip
 
 
