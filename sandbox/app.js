@@ -21,6 +21,7 @@ const options = {
   viewer: "clinician",
   nullForEmpty: false,
   withEncounter: true,
+  withServer: true,
   leaveOut: new Set(),
   developerOpen: memory.read("developer") === "open",
 };
@@ -139,7 +140,7 @@ async function askOne(service, context, hookInstance, signal) {
   const start = performance.now();
   const { prefetch, report } = await runPrefetch(service.prefetch, context, { ...options, signal });
   const prefetchMs = performance.now() - start;
-  const request = patientView({ hookInstance, context, prefetch });
+  const request = patientView({ hookInstance, context, prefetch, withServer: options.withServer });
   const spoken = language();
   const answer = await call(service, request, spoken, signal);
   const entry = (card) => ({ card, patientId: context.patientId, service: service.id, language: spoken });

@@ -106,6 +106,7 @@ function callPanel(answer, options, sendAgain) {
     h("div.call-options", {}, h("h3", {}, t("call_options")),
       check(t("option_null"), options.nullForEmpty, (isOn) => { options.nullForEmpty = isOn; }),
       check(t("option_encounter"), options.withEncounter, (isOn) => { options.withEncounter = isOn; }),
+      check(t("option_server"), options.withServer, (isOn) => { options.withServer = isOn; }),
       h("button.secondary", { type: "button", onclick: sendAgain }, t("send_again")),
       h("h3", {}, t("timings")), timings(answer)),
     h("div.call-prefetch", {}, h("h3", {}, t("prefetch")), prefetchTable(answer, options)));

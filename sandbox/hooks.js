@@ -42,11 +42,11 @@ async function readJSON(response) {
 }
 
 /** Build the request of a patient-view call. */
-export function patientView({ hookInstance, context, prefetch }) {
+export function patientView({ hookInstance, context, prefetch, withServer }) {
   return {
     hook: "patient-view",
     hookInstance,
-    fhirServer: fhirServer(),
+    ...(withServer ? { fhirServer: fhirServer() } : {}),
     context,
     ...(Object.keys(prefetch).length ? { prefetch } : {}),
   };

@@ -203,6 +203,7 @@ const TEXTS = {
   call_options: ["How this EHR asks", "電子カルテ側の送信条件"],
   option_null: ["Send null where a search finds nothing", "検索結果が空のキーはnullで送る"],
   option_encounter: ["Send the encounter", "受診情報（encounterId）を送る"],
+  option_server: ["Let the service ask the FHIR server for what is not sent", "送らなかった情報をサービスがFHIRサーバーに問い合わせる"],
   option_leave_out: ["Send this key", "このキーを送る"],
   send_again: ["Send again", "再送信"],
   prefetch: ["Prefetch", "プリフェッチ"],

@@ -126,7 +126,7 @@ def test_an_annotated_unit_carries_nothing_into_the_event(desk):
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_a_model_that_gives_no_figure_says_so_where_the_service_wants_it(tmp_path, monkeypatch, language):
-    told = Abstention("dysglycaemia", "1.0.0", "out_of_distribution", ("bmi", "glucose"))
+    told = Abstention("dysglycaemia", "1.1.0", "out_of_distribution", ("bmi", "glucose"))
     monkeypatch.setattr("cds_service.answer.predict", lambda *_, **__: told)
     open_ = changed(tmp_path / "a", on_abstain=("out_of_distribution",))
     made = ask(open_, client=replace(DECLARED, language=language), language=language)

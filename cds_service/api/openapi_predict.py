@@ -21,6 +21,15 @@ def predict_paths(models: Mapping[str, Model]) -> Json:
                     "Every value is optional unless the schema requires it; null or absent means not known. "
                     "Units are UCUM; any that can become the declared one is read. All faults are told at once."
                 ),
+                "parameters": [
+                    {
+                        "name": "explain",
+                        "in": "query",
+                        "required": False,
+                        "description": "true: also say what each input adds to the estimate, exactly.",
+                        "schema": {"type": "boolean"},
+                    }
+                ],
                 "requestBody": {
                     "required": True,
                     "content": {
@@ -130,6 +139,19 @@ def predict_schemas() -> Json:
                 "used": {"type": "object"},
                 "missing": {"type": "array", "items": {"type": "string"}},
                 "notice": {"type": "string"},
+                "explanation": {
+                    "type": "object",
+                    "description": "Where it was asked for: natural log odds, at the calibration set's prevalence.",
+                    "additionalProperties": {
+                        "type": "object",
+                        "required": ["base", "contributions", "estimate"],
+                        "properties": {
+                            "base": {"type": "number"},
+                            "contributions": {"type": "object", "additionalProperties": {"type": "number"}},
+                            "estimate": {"type": "number"},
+                        },
+                    },
+                },
             },
         },
     }

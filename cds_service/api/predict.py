@@ -34,6 +34,7 @@ from cds_service.events.schema import (
     PredictionWithheld,
     Reported,
 )
+from cds_service.model.explain import Explanation, explain
 from cds_service.model.predict import Abstention, Prediction, predict
 from cds_service.model.runtime import Model
 from cds_service.web.body import read_body
@@ -47,6 +48,8 @@ AppendEvents = Callable[[Sequence[AnyEvent]], Awaitable[object]]
 
 NOTICE: Final = "A demonstration of method, not a medical device: it does not diagnose, and a clinician decides."
 
+_EXPLAIN = b"explain=true"
+"""The one query that is understood: what each input adds stands beside the answer."""
 _LARGEST: Final = 64 * KIB
 _ANNOTATION: Final = re.compile(r"\{[^{}]*\}")
 
@@ -151,9 +154,10 @@ def predict_routes(window: Window) -> list[Route]:
         result = predict(model, features, site_prevalence=window.prevalence(model.name))
         event = event_of(window, model.features, features, result, hook="predict", now=now, started=started)
         await window.append_events([event])
-        return Response(
-            msgspec.json.encode(answer_of(model, features, result, event.id)), media_type="application/json"
-        )
+        answer = answer_of(model, features, result, event.id)
+        if request.scope["query_string"] == _EXPLAIN and not isinstance(result, Abstention):
+            answer["explanation"] = explanation_of(explain(model, features))
+        return Response(msgspec.json.encode(answer), media_type="application/json")
 
     return [Route("/predict/{model}", window.guard(predict_once), methods=["POST"])]
 
@@ -218,6 +222,20 @@ def answer_of(
     answer["missing"] = [one.name for one in inputs if one.value is None]
     answer["notice"] = NOTICE
     return answer
+
+
+def explanation_of(parts: dict[str, Explanation] | Abstention) -> dict[str, Any] | None:
+    """What each input adds, in log odds, the strongest first."""
+    if isinstance(parts, Abstention):
+        return None
+    return {
+        output: {
+            "base": one.base,
+            "contributions": dict(sorted(one.contributions.items(), key=lambda pair: -abs(pair[1]))),
+            "estimate": one.estimate,
+        }
+        for output, one in parts.items()
+    }
 
 
 def _unit_alone(unit: str, spellings: Mapping[str, str]) -> str:

@@ -84,13 +84,39 @@ def _train_image(
 @click.option("--version", help="A released version  [default: the champion]")
 @click.option("--assets", type=click.Path(path_type=Path, file_okay=False), default=shipped("model_assets"))
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures here.")
+@click.option(
+    "--choices", is_flag=True, help="Judge what the recipe could be otherwise, by cross-validation; takes hours."
+)
+@DATA
+@click.option("--recipes", type=click.Path(path_type=Path, file_okay=False, exists=True), default=shipped("recipes"))
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), default=Path("var"), show_default=True)
 @says_what_is_wrong
-def compression(model: str, version: str | None, assets: Path, json_file: Path | None) -> None:
-    """Print what each step from the teacher to the student cost and kept, and time the released graph here.
+def compression(
+    model: str,
+    version: str | None,
+    assets: Path,
+    json_file: Path | None,
+    data: Path,
+    recipes: Path,
+    state: Path,
+    *,
+    choices: bool,
+) -> None:
+    """Print what each step from the teacher to the student cost and kept.
+
+    Of an image model: as its training run measured it, and the released graph timed here. Of a table: measured here and
+    now, out of fold on the training data; what is finished is kept under the state folder.
 
     \b
     $ cds-service compression breast-ultrasound
+    $ cds-service compression breast-ultrasound --choices
     """
+    if choices:
+        _judge_choices(model, data, recipes, state, json_file)
+        return
+    if (recipes / model / "features.toml").exists():
+        _compress_table(model, data, recipes, state, json_file)
+        return
     import json
 
     import msgspec
@@ -106,6 +132,52 @@ def compression(model: str, version: str | None, assets: Path, json_file: Path |
         json_file.write_text(json.dumps(msgspec.to_builtins(report), indent=2) + "\n", encoding="utf-8")
 
 
+def _compress_table(model: str, data: Path, recipes: Path, state: Path, json_file: Path | None) -> None:
+    """Measure every way to make the student of a table; needs the training data, never a test set."""
+    try:
+        from cds_service.training.table_compression import measure_table_compression, table_compression_lines
+    except ImportError as missing:
+        raise SettingsError(
+            Fault(
+                "compression",
+                f"needs the package {missing.name}",
+                "Install the extra: pip install 'cds-service[train]'",
+            )
+        ) from None
+    import msgspec
+
+    result = measure_table_compression(
+        model, data=data, recipes=recipes, state=state, say=lambda line: click.echo(line, err=True)
+    )
+    for line in table_compression_lines(result):
+        click.echo(line)
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+
+
+def _judge_choices(model: str, data: Path, recipes: Path, state: Path, json_file: Path | None) -> None:
+    """Judge every choice of an image recipe; finished ones are kept under *state*."""
+    if not (recipes / model / "choices.toml").exists():
+        raise SettingsError(Fault(f"{recipes}/{model}/choices.toml", "there is none", "Write the choices there"))
+    try:
+        from cds_service.training.image_choices import choice_lines, run_choices
+    except ImportError as missing:
+        raise SettingsError(
+            Fault(
+                "compression",
+                f"needs the package {missing.name}",
+                "Install the extra: pip install 'cds-service[train]'",
+            )
+        ) from None
+    import msgspec
+
+    results = run_choices(model, data=data, recipes=recipes, state=state, say=lambda line: click.echo(line, err=True))
+    for line in choice_lines(results):
+        click.echo(line)
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+
+
 @click.command()
 @click.argument("model")
 @click.option("--version", help="A released version  [default: the champion]")
@@ -118,15 +190,30 @@ def compression(model: str, version: str | None, assets: Path, json_file: Path |
 @DATA
 @click.option("--assets", type=click.Path(path_type=Path, file_okay=False), default=shipped("model_assets"))
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures here.")
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Instead: draw the reliability plots of the bundle's own bins into this folder; needs no data.",
+)
 @says_what_is_wrong
 def evaluate(
-    model: str, version: str | None, sets: tuple[str, ...], data: Path, assets: Path, json_file: Path | None
+    model: str,
+    version: str | None,
+    sets: tuple[str, ...],
+    data: Path,
+    assets: Path,
+    json_file: Path | None,
+    plots: Path | None,
 ) -> None:
     """Compute every figure of a released model, as it is served, on a set; writes no metrics.
 
     \b
     $ cds-service evaluate dysglycaemia
+    $ cds-service evaluate dysglycaemia --plots docs/images
     """
+    if plots is not None:
+        _plot(assets / model, version, plots)
+        return
     import json
 
     from cds_service.model.bundle import load_bundle, read_parts
@@ -143,6 +230,24 @@ def evaluate(
             click.echo(line)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _plot(folder: Path, version: str | None, plots: Path) -> None:
+    from cds_service.model.bundle import Bundle, load_bundle, read_parts
+    from cds_service.model.channels import read_channels
+    from cds_service.model.image_model import ImageBundle, load_image_bundle
+    from cds_service.release.reliability import reliability_svg
+
+    chosen = folder / (version or read_channels(folder).champion)
+    is_image = read_parts(chosen)[0].kind == "image"
+    bundle: Bundle | ImageBundle = load_image_bundle(chosen) if is_image else load_bundle(chosen)
+    plots.mkdir(parents=True, exist_ok=True)
+    for output, bins in bundle.calibration.bins.items():
+        means = bundle.manifest.outputs[output]
+        title = f"{bundle.model} {bundle.version}: {means}, out of fold"
+        file = plots / f"reliability-{bundle.model}-{output}.svg"
+        file.write_text(reliability_svg(title, bins, minimum_cases=bundle.calibration.minimum_cases), encoding="utf-8")
+        click.echo(file)
 
 
 def _evaluate_image(folder: Path, sets: tuple[str, ...], data: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from cds_service.cdshooks.wire_fields import FHIR_ID
 from cds_service.cli.faults import says_what_is_wrong
 from cds_service.errors import Fault, SettingsError
 from cds_service.settings import Settings, read_settings
@@ -70,6 +69,8 @@ def _check_tenant(settings: Settings, tenant: str) -> None:
 
 
 def _read_id() -> str:
+    from cds_service.cdshooks.wire_fields import FHIR_ID
+
     if sys.stdin.isatty():
         click.echo("The patient's FHIR id, Enter, Ctrl-D:", err=True)
     text = sys.stdin.read(1000).removesuffix("\n").removesuffix("\r")

@@ -6,10 +6,12 @@ twins, conflicting labels, burned-in crosses, and what may never be an input.
 
 import csv
 import io
+import math
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,7 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Strings = npt.NDArray[np.str_]
 Row = Mapping[str, str]
+T = TypeVar("T")
 
 OUTPUT = "malignant"
 """The one output of the model, and the label that is positive."""
@@ -96,7 +99,8 @@ def read_busi(data: Path, splits: Sequence[str], *, name: str) -> ImageCohort:
         name: What to call the cohort.
 
     Raises:
-        SettingsError: A file is missing or altered, a label is unknown, or a class has no case.
+        SettingsError: A file is missing, altered or no picture, a line of the table is damaged, a label is unknown,
+            or a class has no case.
     """
 
     def why_not(row: Row) -> str | None:
@@ -111,7 +115,7 @@ def read_busi(data: Path, splits: Sequence[str], *, name: str) -> ImageCohort:
         why_not=why_not,
         group=lambda row: row["group"],
         neighbour=lambda row: int("".join(c for c in row["original_name"] if c.isdigit())),
-        groups={"colour": lambda row: "coloured marks" if float(row["colour_fraction"]) > 0.001 else "grey only"},
+        groups={"colour": lambda row: "coloured marks" if _number(row["colour_fraction"]) > 0.001 else "grey only"},
     )
 
 
@@ -147,49 +151,97 @@ def _read(
     content, of_table = read_checked(data, table, sums)
     packed, of_masks = read_checked(data, f"{folder}/masks.zip", sums)
     digests = {table: of_table, f"{folder}/masks.zip": of_masks}
-    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
-    kept: list[Row] = []
+    where = f"{data}/{table}"
+    lines = _lines(content, where)
+    kept: list[tuple[int, Row]] = []
     images: list[Grey] = []
     masks: list[Bools] = []
     left_out: dict[str, int] = {}
-    with zipfile.ZipFile(io.BytesIO(packed)) as drawn:
-        for row in rows:
-            why = why_not(row)
+    with _open_masks(packed, f"{data}/{folder}/masks.zip") as drawn:
+        for number, row in lines:
+            (why,) = _each(where, [(number, row)], why_not)
             if why is not None:
                 left_out[why] = left_out.get(why, 0) + 1
                 continue
-            file = f"{folder}/{row['file']}"
-            if row["label"] not in _LABELS:
-                raise SettingsError(Fault(f"{data}/{table}", "a label is unknown", f"Use {', '.join(_LABELS)}"))
+            (name_of_file,) = _each(where, [(number, row)], lambda one: one["file"])
+            file = f"{folder}/{name_of_file}"
+            if row.get("label") not in _LABELS:
+                do = f"Use {', '.join(_LABELS)}"
+                raise SettingsError(Fault(f"{where}:{number}", "the label is unknown", do))
             pixels, digests[file] = read_checked(data, file, sums)
-            images.append(_grey(pixels))
-            masks.append(_grey(drawn.read(f"{Path(file).stem}.png")) > 0)
+            images.append(_grey(pixels, f"{data}/{file}"))
+            masks.append(_mask(drawn, Path(file).stem, f"{data}/{folder}/masks.zip"))
             if masks[-1].shape != images[-1].shape:
                 raise SettingsError(Fault(f"{data}/{file}", "its mask has another size", "Get the data set anew"))
-            kept.append(row)
-    label = np.array([row["label"] for row in kept])
+            kept.append((number, row))
+    label = np.array([row["label"] for _, row in kept])
     if not 0 < int((label == OUTPUT).sum()) < len(label):
-        raise SettingsError(
-            Fault(f"{data}/{table}", "there is no malignant image, or no other one", "Name other splits")
-        )
-    reader = [float(_BIRADS.index(row["birads"])) if row.get("birads") in _BIRADS else np.nan for row in kept]
+        raise SettingsError(Fault(where, "there is no malignant image, or no other one", "Name other splits"))
+    reader = [float(_BIRADS.index(row["birads"])) if row.get("birads") in _BIRADS else np.nan for _, row in kept]
     return ImageCohort(
         name=name,
-        ids=tuple(row["file"] for row in kept),
+        ids=tuple(row["file"] for _, row in kept),
         images=tuple(images),
         masks=tuple(masks),
         label=label,
-        group=np.array([group(row) for row in kept]),
-        neighbour=np.array([neighbour(row) for row in kept], dtype=np.int64),
-        groups={title: np.array([band(row) for row in kept]) for title, band in groups.items()},
+        group=np.array(_each(where, kept, group)),
+        neighbour=np.array(_each(where, kept, neighbour), dtype=np.int64),
+        groups={title: np.array(_each(where, kept, band)) for title, band in groups.items()},
         reader=np.array(reader),
         files=digests,
-        read=len(rows),
+        read=len(lines),
         left_out=left_out,
     )
 
 
-def _grey(content: bytes) -> Grey:
+def _each(table: str, lines: Sequence[tuple[int, Row]], read: Callable[[Row], T]) -> list[T]:
+    """Read something of every line, and say which one is damaged."""
+    found = []
+    for number, row in lines:
+        try:
+            found.append(read(row))
+        except KeyError as gone:
+            what = f"the column {gone.args[0]} is missing"
+            raise SettingsError(Fault(table, what, "Get the data set anew")) from None
+        except (ValueError, TypeError):  # an empty cell of a short line is None
+            what = "a cell of this line is empty or is no number"
+            raise SettingsError(Fault(f"{table}:{number}", what, "Get the data set anew")) from None
+    return found
+
+
+def _lines(content: bytes, table: str) -> list[tuple[int, Row]]:
+    """Read a table: each row with the number of its line in the file."""
+    try:
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8")))
+        return [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error):
+        raise SettingsError(Fault(table, "it is no table of text in UTF-8", "Get the data set anew")) from None
+
+
+def _open_masks(packed: bytes, where: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(io.BytesIO(packed))
+    except zipfile.BadZipFile:
+        raise SettingsError(Fault(where, "it is no zip file", "Get the data set anew")) from None
+
+
+def _mask(drawn: zipfile.ZipFile, stem: str, where: str) -> Bools:
+    try:
+        content = drawn.read(f"{stem}.png")
+    except (KeyError, zipfile.BadZipFile, zlib.error):
+        what = f"the mask {stem}.png is missing or damaged"
+        raise SettingsError(Fault(where, what, "Get the data set anew")) from None
+    return np.asarray(_grey(content, f"{where}/{stem}.png") > 0)
+
+
+def _number(cell: str) -> float:
+    number = float(cell)
+    if not math.isfinite(number):
+        raise ValueError("not finite")
+    return number
+
+
+def _grey(content: bytes, where: str) -> Grey:
     """Decode a picture of the data set; the serving path has its own decoder, in a process of its own."""
     try:
         from PIL import Image
@@ -197,11 +249,14 @@ def _grey(content: bytes) -> Grey:
         raise SettingsError(
             Fault("images", f"need the package {missing.name}", "Install the extra: pip install 'cds-service[train]'")
         ) from None
-    with Image.open(io.BytesIO(content)) as picture:
-        return np.asarray(picture.convert("L"), dtype=np.uint8)
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return np.asarray(picture.convert("L"), dtype=np.uint8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise SettingsError(Fault(where, "it can't be decoded as a picture", "Get the data set anew")) from None
 
 
 def _age_band(row: Row) -> str:
     if not row["age_years"]:
         return "age unknown"
-    return "under 50" if float(row["age_years"]) < 50 else "50 and over"
+    return "under 50" if _number(row["age_years"]) < 50 else "50 and over"

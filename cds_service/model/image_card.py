@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cds_service.model.image_card_parts import compression_table, looking_part, range_of, unlikeness_part
 from cds_service.model.model_card import Figures, table
 from cds_service.model.parts import Manifest
 
-__all__ = ["compression_table", "image_card", "range_of"]
+__all__ = ["image_card"]
 
 _OUTPUT = "malignant"
 _MARGIN = 0.01
 """How much AUC a student may lose to its teacher, out of fold (issue 3)."""
+_SILENT = "On pictures that are unlike all it was made from it is silent, as far as the table below says."
 _NOT_OPENED = "Test and external set have not been opened for this candidate."
 
 
@@ -28,8 +30,12 @@ def image_card(manifest: Manifest, metrics: Figures) -> str:
         "## What it does",
         (
             "From one grey breast ultrasound image it estimates how likely the image shows a malignant lesion. It finds no lesion, "
-            "measures nothing, compares with no earlier image, and diagnoses nothing. It does not know yet when an image is no "
-            "breast ultrasound: whoever asks it must."
+            "measures nothing, compares with no earlier image, and diagnoses nothing. "
+            + (
+                _SILENT
+                if "unlikeness" in metrics
+                else "It does not know yet when an image is no breast ultrasound: whoever asks it must."
+            )
         ),
         "## Intended use",
         (
@@ -46,7 +52,7 @@ def image_card(manifest: Manifest, metrics: Figures) -> str:
         (
             "Near-duplicates share a fold, and so do neighbouring file numbers, which are often one patient; there are no patient ids, "
             "so patients may still be on both sides, of the folds and of the source's clean split. Many images have measuring crosses and text "
-            "burned in, more often lesions; in training, crosses and text are drawn on images of every label so that they tell less."
+            f"burned in, more often lesions; {_marks(metrics)}."
         ),
         f"Recipe: `{manifest.made_by}`. What ships: {metrics['compression']['shipped']}.",
         "## Figures",
@@ -68,7 +74,7 @@ def image_card(manifest: Manifest, metrics: Figures) -> str:
             {
                 "all images": development["student"],
                 "lesions only": development["student_lesions_only"],
-                "shifted copies (other gain, depth, noise, crops, crosses)": development["student_on_shifted_copies"],
+                **_on_copies(development),
             }
         ),
         _points_table(development["operating_points"]),
@@ -76,76 +82,35 @@ def image_card(manifest: Manifest, metrics: Figures) -> str:
         _subgroup_table(development["subgroups"]),
         "### Compression",
         compression_table(metrics["compression"]),
+        *_beside(metrics),
         "## Limits",
         "\n".join(f"- {limit}" for limit in _limits(metrics)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def compression_table(compression: Figures) -> str:
-    """Write the table from teacher to what ships, and the family that the student was chosen from."""
-    steps = [
-        [
-            name,
-            range_of(one["roc_auc_score"]),
-            range_of(one["roc_auc_score_lesions_only"]),
-            range_of(one["less_teacher"], 4),
-            f"{range_of(one['calibration_slope'], 2)}; {range_of(one['observed_expected_ratio'], 2)}",
-            *_cost(one["cost"]),
-        ]
-        for name, one in compression["steps"].items()
-    ]
-    head = [
-        "step",
-        "AUC",
-        "lesions only",
-        "less teacher",
-        "slope; O:E, raw",
-        "MB",
-        "memory, MB",
-        "ms, median",
-        "ms, 95 %",
-        "CPU ms",
-    ]
-    family = [
-        [
-            name,
-            range_of(one["roc_auc_score"]),
-            range_of(one["int8_roc_auc_score"]),
-            *_cost(one["fp32"])[::2],
-            *_cost(one["int8"])[::2],
-        ]
-        for name, one in compression["family"].items()
-    ]
-    names = ["shape, first fold", "AUC", "int8 AUC", "MB", "ms", "CPU ms", "int8 MB", "int8 ms", "int8 CPU ms"]
-    return "\n\n".join(
-        (
-            f"{compression['what'][0].upper()}{compression['what'][1:]}.",
-            table(head, steps),
-            f"What the teacher adds to the student (same views, steps and seed): AUC {range_of(compression['distillation_gain'], 4)}.",
-            f"{compression['int8_rule']}.",
-            table(names, family),
-        )
-    )
+def _on_copies(development: Figures) -> Figures:
+    if "student_on_copies" in development:
+        return {f"copies: {name}": figures for name, figures in development["student_on_copies"].items()}
+    return {"shifted copies (other gain, depth, noise, crops, crosses)": development["student_on_shifted_copies"]}
 
 
-def range_of(figure: Mapping[str, float | None] | None, digits: int = 3) -> str:
-    """Write a figure with its interval."""
-    if figure is None or figure["value"] is None:
-        return "not assessable"
-    if figure["low"] is None or figure["high"] is None:
-        return f"{figure['value']:.{digits}f}"
-    return f"{figure['value']:.{digits}f} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
-
-
-def _cost(cost: Mapping[str, float]) -> list[str]:
+def _beside(metrics: Figures) -> list[str]:
+    """What the graph says beside its logit; the graphs of 1.0.0 say nothing."""
+    if "unlikeness" not in metrics:
+        return []
     return [
-        f"{cost['bytes'] / 1e6:.2f}",
-        f"{cost['memory_mb']:.0f}",
-        f"{cost['p50_ms']:.2f}",
-        f"{cost['p95_ms']:.2f}",
-        f"{cost['cpu_ms']:.2f}",
+        "### Pictures unlike its own",
+        *unlikeness_part(metrics["unlikeness"]),
+        "### Where it looks",
+        looking_part(metrics["looking"]),
     ]
+
+
+def _marks(metrics: Figures) -> str:
+    if metrics["recipe"]["augment"]["crosses"] > 0:
+        return "in training, crosses and text are drawn on images of every label so that they tell less"
+    return "how the model does on copies without them stands below (unmarked)"
 
 
 def _of_set(figures: Figures, manifest: Manifest) -> list[str]:
@@ -230,7 +195,11 @@ def _limits(metrics: Figures) -> list[str]:
     limits = [
         "One hospital and one scanner family trained it. Nothing is known about Japanese hospitals: a site starts silent, compares with its own pathology, and declares its prevalence.",
         "A test set with 33 malignant images gives an AUC about ±0.06; differences inside the intervals are noise.",
-        "It has no score yet for images unlike those it knows, and no picture of where it looked.",
+        (
+            "It was not made to tell an axilla, a phantom or another small-parts ultrasound from a breast: none were there to try."
+            if "unlikeness" in metrics
+            else "It has no score yet for images unlike those it knows, and no picture of where it looked."
+        ),
         "Published letters say that some 70 images of the training source show the axilla and not the breast; they are not marked there.",
     ]
     steps, shipped = metrics["compression"]["steps"], metrics["compression"]["shipped"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cds_service.model.image_card import range_of
+from cds_service.model.image_card_parts import range_of
 from cds_service.model.model_card import Figures, table
 from cds_service.model.parts import Manifest, OperatingPoint
 
@@ -36,7 +36,13 @@ def image_insert(manifest: Manifest, metrics: Figures, points: Mapping[str, Oper
         ),
         "## 禁忌・使用してはならない場合",
         (
-            "- 乳房超音波のBモード画像でないもの（他の部位、他の検査、ドプラ、エラストグラフィ）。本版は、対象外の画像を自ら見分けません。\n"
+            "- 乳房超音波のBモード画像でないもの（他の部位、他の検査、ドプラ、エラストグラフィ）。"
+            + (
+                "学習画像と大きく異なる画像には値を示しませんが、すべてを見分けるわけではありません。"
+                if "unlikeness" in metrics
+                else "本版は、対象外の画像を自ら見分けません。"
+            )
+            + "\n"
             "- 男性、豊胸術後、腋窩の画像（学習データでの確認がありません）。\n"
             "- 検診で異常なしと判定する目的。"
         ),

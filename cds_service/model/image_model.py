@@ -31,13 +31,15 @@ from cds_service.model.predict import Prediction
 from cds_service.model.runtime import open_session
 
 __all__ = [
-    "ImageBundle", "ImageModel", "load_image_bundle", "open_image_model", "pack_pixels", "predict_image",
+    "ACTIVATION", "UNLIKENESS", "ImageBundle", "ImageModel", "load_image_bundle", "open_image_model", "pack_pixels", "predict_image",
     "prepared_samples", "unpack_pixels",
 ]  # fmt: skip
 
 Grey = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 
+ACTIVATION, UNLIKENESS = "activation", "unlikeness"
+"""Outputs of the graph beside its logits: what each place adds to the logit, and how unlike the training images it is."""
 MOST_GOLDEN_PIXELS = 2**23
 """A golden image is never unpacked beyond this, whatever it claims."""
 
@@ -81,6 +83,15 @@ class ImageModel:
         """Run the graph on prepared images, shape (n, size, size)."""
         rows: list[list[float]] = self._session.run(["logits"], {"pixels": prepared[:, None]})[0].tolist()
         return rows
+
+    def look(self, prepared: Float32) -> tuple[list[float], float]:
+        """Run the graph on one prepared image, shape (size, size): its logits, and how unlike the training images it is."""
+        logits, unlikeness = self._session.run(["logits", UNLIKENESS], {"pixels": prepared[None, None]})
+        return logits[0].tolist(), float(unlikeness[0, 0])
+
+    def activation(self, prepared: Float32) -> Float32:
+        """What each place of one prepared image adds to its logit, shape (h, w); see ``ImageNet.activation``."""
+        return np.asarray(self._session.run([ACTIVATION], {"pixels": prepared[None, None]})[0][0, 0])
 
 
 def load_image_bundle(folder: Path) -> ImageBundle:
@@ -144,8 +155,15 @@ def open_image_model(bundle: ImageBundle, *, threads: int = 1, run_golden: bool 
     faults = []
     if reads != {"pixels": ("tensor(float)", [1, size, size])}:
         faults.append(f"its input is not pixels, float [N, 1, {size}, {size}]")
-    if gives != {"logits": ("tensor(float)", [len(bundle.outputs)])}:
-        faults.append(f"its output is not logits, float [N, {len(bundle.outputs)}]")
+    count = len(bundle.outputs)
+    says_more = bundle.reference.unlikeness is not None
+    wanted = ("logits", ACTIVATION, UNLIKENESS) if says_more else ("logits",)
+    if {name: kind[0] for name, kind in gives.items()} != dict.fromkeys(wanted, "tensor(float)"):
+        faults.append(f"its outputs are not {' and '.join(wanted)}, all float")
+    elif gives["logits"][1] != [count] or (
+        says_more and (gives[UNLIKENESS][1] != [1] or gives[ACTIVATION][1][:1] != [count])
+    ):
+        faults.append(f"its outputs are not of {count} output{'s' if count > 1 else ''}")
     if faults:
         raise BundleError(*(Fault(f"{bundle.folder}/model.onnx", what, "Export it anew") for what in faults))
     model = ImageModel(bundle, session)
@@ -166,17 +184,20 @@ def predict_image(
         site_prevalence: The site's own prevalence by output, if it has declared one; the odds are shifted to it.
 
     Returns:
-        Probabilities, or an abstention: the image is too small or too large (``not_enough_inputs``), or the graph
-        gives no number (``non_finite``).
+        Probabilities, or an abstention: the image is too small or too large (``not_enough_inputs``), it is unlike
+        all that the model was made from (``out_of_distribution``), or the graph gives no number (``non_finite``).
     """
     bundle = model.bundle
     try:
         prepared = prepare(image, bundle.pixels)
     except PixelsUnfit:
         return Abstention(bundle.model, bundle.version, "not_enough_inputs", ("image",))
-    logits = model.logits(prepared[None])[0]
-    if not all(map(math.isfinite, logits)):
+    limit = bundle.reference.unlikeness
+    logits, unlikeness = model.look(prepared) if limit is not None else (model.logits(prepared[None])[0], 0.0)
+    if not all(map(math.isfinite, (*logits, unlikeness))):
         return Abstention(bundle.model, bundle.version, "non_finite", ("image",))
+    if limit is not None and unlikeness > limit.most:
+        return Abstention(bundle.model, bundle.version, "out_of_distribution", ("image",))
     shift = prevalence_shift(bundle.manifest.prevalence, site_prevalence, bundle.outputs) if site_prevalence else None
     calibrated = model.chain.probabilities(logits)
     shown = shift(calibrated) if shift is not None else calibrated

@@ -19,7 +19,7 @@ __all__ = ["GraphCost", "compare_costs", "graph_cost"]
 
 
 class GraphCost(Struct, frozen=True):
-    """Of one image, batch 1, one thread."""
+    """Of one image or row, batch 1, one thread."""
 
     bytes: int
     p50_ms: float
@@ -35,7 +35,7 @@ def graph_cost(graph: bytes, shape: Sequence[int], *, runs: int = 200) -> GraphC
 
     Args:
         graph: Our own graph; it is not looked at for what it may not contain.
-        shape: Of its one input.
+        shape: Of its input, of each where it has several.
         runs: After twenty that warm up.
 
     Raises:
@@ -65,7 +65,7 @@ def _measure(graph: bytes, runs: int, shape: Sequence[int]) -> GraphCost:
     before = _resident_kb()
     session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     image = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    feed = {session.get_inputs()[0].name: image}
+    feed = {node.name: image for node in session.get_inputs()}
     for _ in range(20):
         session.run(None, feed)
     walls, cpus = np.empty(runs), np.empty(runs)
@@ -76,7 +76,7 @@ def _measure(graph: bytes, runs: int, shape: Sequence[int]) -> GraphCost:
     after = _resident_kb()
     p50, p95 = np.quantile(walls, (0.5, 0.95)) * 1000
     cost = (len(graph), p50, p95, float(np.median(cpus)) * 1000, (after - before) / 1024)
-    return GraphCost(cost[0], *(round(float(number), 3) for number in cost[1:]))
+    return GraphCost(cost[0], *(round(float(number), 5) for number in cost[1:]))
 
 
 def _resident_kb() -> int:

@@ -90,10 +90,29 @@ def model_card(manifest: Manifest, metrics: Figures) -> str:
         _points_table(development["operating_points"]),
         "Where no rule speaks:",
         _points_table(development["operating_points_beyond_rules"]),
+        *_directions(metrics),
         "## Limits",
         "\n".join(f"- {limit}" for limit in _limits(metrics, manifest)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _directions(metrics: Figures) -> list[str]:
+    """How often the estimate moves against what medicine knows; earlier releases did not look."""
+    if "wrong_way" not in metrics:
+        return []
+    rows = [
+        [name, f"{100 * one['share']:.1f} %", f"{100 * one['furthest']:.2f}"]
+        for name, one in metrics["wrong_way"].items()
+    ]
+    return [
+        "#### Directions",
+        (
+            "Real rows with one input moved from its 10th to its 90th percentile, the others as they are: the share of people whose estimate of the "
+            "last output falls where it should rise (or rises where it should fall) by more than half a point in a hundred, and the furthest such move."
+        ),
+        table(["input", "people", "furthest, in points"], rows),
+    ]
 
 
 def miscalibrated(subgroups: Figures) -> list[tuple[str, str, str, Mapping[str, float]]]:

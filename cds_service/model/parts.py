@@ -21,6 +21,7 @@ __all__ = [
     "OperatingPoint",
     "Reference",
     "ScoreReference",
+    "UnlikenessReference",
 ]
 
 
@@ -166,6 +167,18 @@ class ImageGolden(Struct, frozen=True, forbid_unknown_fields=True):
     rows: tuple[ImageGoldenRow, ...]
 
 
+class UnlikenessReference(Struct, frozen=True, forbid_unknown_fields=True):
+    """How unlike the training images an image may be before the model is silent."""
+
+    method: str
+    most: float
+    """Above it there is no prediction."""
+    false_abstention: tuple[float, float, float]
+    """Share of the training hospital's own images above a threshold that was set without them: estimate, low, high."""
+    deciles: tuple[float, ...]
+    """Of the training images out of fold, for drift."""
+
+
 class ImageReference(Struct, frozen=True, forbid_unknown_fields=True):
     """``reference.json`` of an image model: its training images and scores in figures, for drift."""
 
@@ -173,3 +186,5 @@ class ImageReference(Struct, frozen=True, forbid_unknown_fields=True):
     inputs: Mapping[str, InputReference]
     """Of the raw images: grey mean, grey spread, width / height."""
     scores: Mapping[str, ScoreReference]
+    unlikeness: UnlikenessReference | None = None
+    """None: the graph says nothing about it."""

@@ -1,16 +1,38 @@
-"""A finished bundle is written at once or not at all, with the hash of every file."""
+"""What is finished is written at once or not at all; a bundle with the hash of every file."""
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from cds_service.errors import BundleError, Fault
+from cds_service.errors import BundleError, Fault, SettingsError
 from cds_service.model.bundle import FileSeal, Manifest, OperatingPoint, files_of, read_parts, seal
 
-__all__ = ["as_toml_points", "seal_contents", "write_bundle"]
+__all__ = ["as_toml_points", "seal_contents", "write_bundle", "write_whole"]
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file; after a kill, a full disk or a loss of power it is the old one or the new one.
+
+    Args:
+        path: Its folder is made. What is written meanwhile lies beside it as ``<name>.writing``.
+        data: All of it.
+
+    Raises:
+        SettingsError: It can't be written: the disk is full, or the folder is not ours. The old file stands.
+    """
+    beside = path.with_name(f"{path.name}.writing")
+    with _told(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_through(beside, data)
+            beside.replace(path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
 
 
 def seal_contents(manifest: Manifest, contents: Mapping[str, bytes]) -> tuple[Manifest, bytes]:
@@ -31,6 +53,7 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]
 
     Raises:
         BundleError: A file is lacking, or a released bundle of this version holds something else.
+        SettingsError: It can't be written: the disk is full, or the folder is not ours. Nothing is left of it.
     """
     lacking = sorted(set(files_of(manifest.kind)) - set(contents))
     if lacking:
@@ -50,13 +73,18 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]
             )
         )
     beside = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    for name, data in {**contents, "bundle.toml": listing}.items():
-        (beside / name).write_bytes(data)
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(beside, folder)  # noqa: PTH105 - the word says that it is one step
+    with _told(folder):
+        try:
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            for name, data in {**contents, "bundle.toml": listing}.items():
+                _write_through(beside / name, data)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(beside, folder)  # noqa: PTH105 - the word says that it is one step
+        except OSError:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
     return sealed
 
 
@@ -67,6 +95,24 @@ def as_toml_points(points: Mapping[str, OperatingPoint]) -> str:
         pairs = (f"{key:<17} = {_value(value)}" for key, value in msgspec.structs.asdict(point).items())
         tables.append("\n".join((f"[{name}]", *pairs)))
     return "\n\n".join(tables) + "\n"
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say in a sentence what the operating system refused."""
+    try:
+        yield
+    except OSError as fault:
+        do = "Free space, or name a folder that can be written; the same command then goes on from what is finished"
+        raise SettingsError(Fault(str(path), f"can't be written ({fault.strerror})", do)) from None
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Write, and wait until the disk has it: a name must never stand for bytes that are only promised."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _value(value: object) -> str:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from cds_service.errors import BundleError, Fault
 from cds_service.model.bundle import read_parts
-from cds_service.model.image_card import compression_table
+from cds_service.model.image_card_parts import compression_table
 from cds_service.model.image_model import load_image_bundle
 from cds_service.model.measure import GraphCost, graph_cost
 

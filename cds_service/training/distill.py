@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cds_service.training.nets import ChainNet, Mask, Table, fit_net, logits_of
+from cds_service.training.nets import ChainNet, Held, Mask, Table, fit_net, logits_of
 from cds_service.training.recipe_types import MaskRecipe, Recipe
 from cds_service.training.teacher import OutOfFold
 
-__all__ = ["distil", "hide", "make_mask"]
+__all__ = ["distil", "held_to", "hide", "make_mask", "out_of_fold_logits"]
 
 Floats = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -27,14 +27,14 @@ def distil(
     Returns:
         The student, and the students of the folds.
     """
-    mask = make_mask(recipe.student.masks, inputs)
+    mask, held = make_mask(recipe.student.masks, inputs), held_to(recipe, inputs, recipe.student.held)
     of_folds = []
     for k in range(recipe.folds):
         say(f"student {k + 1} of {recipe.folds + 1}: without fold {k + 1}")
         chosen = teacher.fold != k
-        of_folds.append(_fit(table.rows(chosen), teacher.nested[k, chosen], recipe, mask))
+        of_folds.append(_fit(table.rows(chosen), teacher.nested[k, chosen], recipe, mask, held))
     say(f"student {recipe.folds + 1} of {recipe.folds + 1}: on all rows")
-    return _fit(table, teacher.outside, recipe, mask), of_folds
+    return _fit(table, teacher.outside, recipe, mask, held), of_folds
 
 
 def out_of_fold_logits(
@@ -64,6 +64,13 @@ def make_mask(recipe: MaskRecipe, inputs: tuple[str, ...]) -> Mask:
     return mask
 
 
+def held_to(recipe: Recipe, inputs: tuple[str, ...], weight: float) -> Held | None:
+    """Hold a net to the directions of the recipe's trees, or to none if that weighs nothing."""
+    trees = recipe.teacher.trees
+    directions = tuple(1 if name in trees.rising else -1 if name in trees.falling else 0 for name in inputs)
+    return Held(directions, weight) if weight > 0 else None
+
+
 def hide(present: Float32, inputs: tuple[str, ...], names: tuple[str, ...]) -> Float32:
     """Make some inputs missing in all rows."""
     hidden = present.copy()
@@ -71,9 +78,13 @@ def hide(present: Float32, inputs: tuple[str, ...], names: tuple[str, ...]) -> F
     return hidden
 
 
-def _fit(table: Table, soft: Floats, recipe: Recipe, mask: Mask) -> ChainNet:
+def _fit(table: Table, soft: Floats, recipe: Recipe, mask: Mask, held: Held | None) -> ChainNet:
     weight = recipe.student.soft_weight
     mixed = (weight * soft + (1 - weight) * table.targets).astype(np.float32)
     return fit_net(
-        Table(table.values, table.present, mixed, table.height), recipe.student.net, seed=recipe.seed, mask=mask
+        Table(table.values, table.present, mixed, table.height),
+        recipe.student.net,
+        seed=recipe.seed,
+        mask=mask,
+        held=held,
     )

@@ -3,26 +3,45 @@
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+from msgspec import Struct
 from onnx import TensorProto, helper, numpy_helper
 
+from cds_service.model.image_model import ACTIVATION, UNLIKENESS
 from cds_service.training.image_nets import Block, ImageNet, Unit
 
-__all__ = ["as_image_onnx", "as_int8", "folded"]
+__all__ = ["Likeness", "as_image_onnx", "as_int8", "folded"]
 
 Float32 = npt.NDArray[np.float32]
 
 _OPSET, _IR_VERSION = 17, 8
+_KEPT: Final = ("last", ACTIVATION, UNLIKENESS, "centred", "placed", "squared")
+"""Not quantized: they cost next to nothing, and small differences of large numbers would be lost."""
 
 
-def as_image_onnx(net: ImageNet, size: int, output: str) -> bytes:
-    """Write the net as a graph: ``pixels`` float32 [N, 1, size, size] → ``logits`` [N, 1]. Same weights, same bytes.
+class Likeness(Struct, frozen=True):
+    """How unlike the training images an image is: the mean square of its embedding in a basis, from a centre."""
 
-    Batch norms are folded into the convolutions before them; the drawing of the lesion, dropout and the like stay behind.
+    centre: Float32
+    """(channels,)."""
+    basis: Float32
+    """(channels, k): a familiar image has about 1 in each direction."""
+
+    def of(self, embedding: Float32) -> Float32:
+        """Score embeddings, shape (n, channels): about 1 for a familiar image, more for another."""
+        return np.asarray((((embedding - self.centre) @ self.basis) ** 2).mean(axis=1), dtype=np.float32)
+
+
+def as_image_onnx(net: ImageNet, size: int, output: str, likeness: Likeness | None = None) -> bytes:
+    """Write the net as a graph. Same weights, same bytes.
+
+    ``pixels`` float32 [N, 1, size, size] → ``logits`` [N, 1]; with a *likeness* also ``activation`` [N, 1, h, w], whose
+    mean and the bias are the logit, and ``unlikeness`` [N, 1]. Batch norms are folded into the convolutions before
+    them; the drawing of the lesion, dropout and the like stay behind.
     """
     writer = _Writer()
     last = writer.unit("pixels", "stem", _unit(net.stem))
@@ -33,17 +52,20 @@ def as_image_onnx(net: ImageNet, size: int, output: str) -> bytes:
             last = writer.unit(last, f"block_{place}_{number}", _unit(unit))
         if block.adds:
             last = writer.node("Add", [before, last], f"block_{place}_sum")
-    last = writer.unit(last, "head", _unit(net.head))
-    last = writer.node("GlobalAveragePool", [last], "pooled")
+    head = writer.unit(last, "head", _unit(net.head))
+    last = writer.node("GlobalAveragePool", [head], "pooled")
     last = writer.node("Flatten", [last], "flat", axis=1)
     weight = writer.constant("last_weight", net.last.weight.detach().numpy())
     bias = writer.constant("last_bias", net.last.bias.detach().numpy())
     writer.nodes.append(helper.make_node("Gemm", [last, weight, bias], ["logits"], name="last", transB=1))
+    gives = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1])]
+    if likeness is not None:
+        gives += _beside(writer, net, head, last, likeness)
     graph = helper.make_graph(
         writer.nodes,
         "image",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 1, size, size])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1])],
+        gives,
         writer.weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="cds-service")
@@ -51,6 +73,22 @@ def as_image_onnx(net: ImageNet, size: int, output: str) -> bytes:
     helper.set_model_props(model, {"outputs": output})
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _beside(writer: "_Writer", net: ImageNet, head: str, flat: str, likeness: Likeness) -> list[onnx.ValueInfoProto]:
+    """Add where it looked and how unlike the training images the image is."""
+    weight = writer.constant("activation_weight", net.last.weight.detach().numpy()[:, :, None, None])
+    writer.nodes.append(helper.make_node("Conv", [head, weight], [ACTIVATION], name=ACTIVATION, kernel_shape=[1, 1]))
+    centre = writer.constant("centre", likeness.centre[None])
+    basis = writer.constant("basis", likeness.basis)
+    share = writer.constant("share", np.full((likeness.basis.shape[1], 1), 1 / likeness.basis.shape[1]))
+    placed = writer.node("MatMul", [writer.node("Sub", [flat, centre], "centred"), basis], "placed")
+    squared = writer.node("Mul", [placed, placed], "squared")
+    writer.nodes.append(helper.make_node("MatMul", [squared, share], [UNLIKENESS], name=UNLIKENESS))
+    return [
+        helper.make_tensor_value_info(ACTIVATION, TensorProto.FLOAT, ["N", 1, "height", "width"]),
+        helper.make_tensor_value_info(UNLIKENESS, TensorProto.FLOAT, ["N", 1]),
+    ]
 
 
 def as_int8(graph: bytes, images: Float32) -> bytes:
@@ -88,6 +126,7 @@ def as_int8(graph: bytes, images: Float32) -> bytes:
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
+            nodes_to_exclude=[*_KEPT],
         )
         model = onnx.load(after)
     onnx.checker.check_model(model, full_check=True)

@@ -35,7 +35,7 @@ def fit_image_net(net: ImageNet, rows: Tensor, batches: Batches, recipe: FitReci
         The moving average of the weights, ready to be asked.
 
     Raises:
-        SettingsError: The loss is no number: training went astray.
+        SettingsError: The loss or a weight is no number: training went astray.
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
@@ -57,7 +57,7 @@ def fit_image_net(net: ImageNet, rows: Tensor, batches: Batches, recipe: FitReci
                 coarse = functional.adaptive_avg_pool2d(masks[:, None], drawn.shape[-2:])[:, 0]
                 loss = loss + recipe.mask_weight * functional.binary_cross_entropy_with_logits(drawn, coarse)
             if not torch.isfinite(loss):
-                raise SettingsError(Fault("train", "the loss is no number", "Lower the learning rate of the recipe"))
+                raise _astray("the loss")
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(fitted, 5.0)
@@ -65,6 +65,8 @@ def fit_image_net(net: ImageNet, rows: Tensor, batches: Batches, recipe: FitReci
             rate.step()
             _follow(average, net, recipe.average)
     average.eval()
+    if not all(bool(torch.isfinite(weight).all()) for weight in average.state_dict().values()):
+        raise _astray("a weight")  # the last step is judged by no loss
     return average
 
 
@@ -74,6 +76,10 @@ def logits_of_images(net: ImageNet, views: Tensor) -> Floats:
     with torch.inference_mode():
         parts = [net(part.contiguous(memory_format=torch.channels_last))[0] for part in torch.split(views, 64)]
     return np.asarray(torch.cat(parts).double().numpy())
+
+
+def _astray(what: str) -> SettingsError:
+    return SettingsError(Fault("train", f"{what} is no number", "Lower the learning rate of the recipe"))
 
 
 def _cycle(done: float) -> float:

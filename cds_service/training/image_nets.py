@@ -60,20 +60,19 @@ class Unit(nn.Module):
         self, before: int, after: int, kernel: int, stride: int = 1, *, groups: int = 1, act: bool = True
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(before, after, kernel, stride, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(after, eps=1e-3, momentum=0.05)
-        self.act = act
         low = (kernel - stride) // 2
         self.pad = (low, kernel - stride - low)
         """TensorFlow's "same" on even sides: the extra row is at the end."""
+        even = low if low == self.pad[1] else 0
+        self.conv = nn.Conv2d(before, after, kernel, stride, even, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(after, eps=1e-3, momentum=0.05)
+        self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
         low, high = self.pad
-        if low == high:
-            x = functional.conv2d(x, self.conv.weight, None, self.conv.stride, low, 1, self.conv.groups)
-        else:
-            x = self.conv(functional.pad(x, (low, high, low, high)))
-        x = self.norm(x)
+        if low != high:
+            x = functional.pad(x, (low, high, low, high))
+        x = self.norm(self.conv(x))
         return functional.relu6(x) if self.act else x
 
 
@@ -116,6 +115,21 @@ class ImageNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Give logits (n,) and mask logits (n, h/16, w/16), or coarser where the net is shallower."""
+        seen, drawn = self._look(x)
+        return self.last(self.dropout(seen.mean(dim=(2, 3))))[:, 0], self.mask(drawn)[:, 0]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Give what the last layer reads of each image, shape (n, channels of the head)."""
+        return self._look(x)[0].mean(dim=(2, 3))
+
+    def activation(self, x: Tensor) -> Tensor:
+        """Give what each place of an image adds to its logit, shape (n, h, w); the mean and the bias are the logit.
+
+        Class activation mapping (Zhou et al., CVPR 2016), which is exact for a linear layer on a mean.
+        """
+        return functional.conv2d(self._look(x)[0], self.last.weight[:, :, None, None])[:, 0]
+
+    def _look(self, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen == 0):
             x = self.stem(x)
         drawn = x
@@ -124,8 +138,7 @@ class ImageNet(nn.Module):
                 x = block(x)
             if place == self.drawn_after:
                 drawn = x
-        pooled = self.dropout(self.head(x).mean(dim=(2, 3)))
-        return self.last(pooled)[:, 0], self.mask(drawn)[:, 0]
+        return self.head(x), drawn
 
     def freeze(self, blocks: int) -> None:
         """Keep the stem and the first blocks as they are, their batch norms too."""

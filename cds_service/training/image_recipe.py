@@ -2,8 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from msgspec import Struct
 
 from cds_service.clinical.pixels import PixelSpec, prepare, resize
 from cds_service.cohorts.images import OUTPUT, ImageCohort, read_busi
+from cds_service.cohorts.other_images import made_from, read_other_modalities
 from cds_service.errors import BundleError, Fault, SettingsError
 from cds_service.model.bundle import (
     FORMAT,
@@ -28,18 +28,21 @@ from cds_service.model.image_card import image_card
 from cds_service.model.image_insert import image_insert
 from cds_service.model.image_model import ImageModel, load_image_bundle, open_image_model, pack_pixels, prepared_samples
 from cds_service.model.parts import ImageGolden, ImageGoldenRow, ImageReference
-from cds_service.model.sealing import as_toml_points, write_bundle
+from cds_service.model.sealing import as_toml_points, write_bundle, write_whole
 from cds_service.stats.figures import compare, describe, describe_subgroups, threshold_figures
 from cds_service.stats.operating import at_threshold
 from cds_service.training.calibrate import calibrate, calibrated, choose_operating_points
-from cds_service.training.image_compress import Compressed, compress
+from cds_service.training.image_compress import Compressed, Others, compress
 from cds_service.training.image_export import as_image_onnx
 from cds_service.training.image_fit import logits_of_images
+from cds_service.training.image_looking import measure_looking
 from cds_service.training.image_recipe_types import ImageRecipe, read_image_recipe, read_pixel_spec
+from cds_service.training.image_shifts import SHIFTS, shifted
 from cds_service.training.image_student import Lesson
 from cds_service.training.image_teacher import ImageTeacher, make_views, teach_images, teacher_key
-from cds_service.training.image_views import as_served, draw_views, make_base
+from cds_service.training.image_views import as_served, make_base
 from cds_service.training.recipe import as_json
+from cds_service.training.settled import settled_torch
 
 __all__ = ["train_image"]
 
@@ -47,6 +50,8 @@ Floats = npt.NDArray[np.float64]
 Say = Callable[[str], None]
 
 _DECILES = np.linspace(0.1, 0.9, 9)
+_OTHER_STEP = 7
+"""Every so many-th image lends itself to pictures that only look like data."""
 
 
 class _Fitted(Struct, frozen=True):
@@ -88,8 +93,9 @@ def train_image(
     declaration, spec = read_pixel_spec(recipes / model / "pixels.toml")
     cohort = read_busi(data, frozen.data.training, name=frozen.data.name)
     say(f"data: {cohort.name}, {len(cohort)} images of {cohort.read}, {int(cohort.malignant.sum())} malignant")
-    with _settled_torch():
-        fitted, shifted = _fit(cohort, spec, frozen, cache=state / "cache" / model, say=say)
+    others = {**read_other_modalities(data), **made_from(cohort.images[::_OTHER_STEP], seed=frozen.seed)}
+    with settled_torch():
+        fitted, on_copies, looking = _fit(cohort, spec, frozen, others, cache=state / "cache" / model, say=say)
     truth = {OUTPUT: cohort.malignant}
     points = choose_operating_points(
         fitted.probability, truth, np.ones(len(cohort), dtype=np.bool_), frozen.operating_points, frozen.eligible
@@ -103,8 +109,10 @@ def train_image(
         },
         "recipe": frozen.as_dict(),
         "data": {"training": cohort.manifest()},
-        "development": _development(fitted, shifted, points),
+        "development": _development(fitted, on_copies, points),
         "compression": fitted.compressed.table,
+        "unlikeness": fitted.compressed.unlikeness_figures,
+        "looking": looking,
     }
     manifest = Manifest(
         format=FORMAT,
@@ -126,7 +134,7 @@ def train_image(
         "pixels.toml": declaration,
         "calibration.json": as_json(fitted.calibration),
         "operating_points.toml": as_toml_points(points).encode(),
-        "reference.json": as_json(_reference(cohort, fitted.probability)),
+        "reference.json": as_json(_reference(fitted)),
         "metrics.json": as_json(metrics),
         "MODEL_CARD.md": image_card(manifest, metrics).encode(),
         "PACKAGE_INSERT.ja.md": image_insert(manifest, metrics, points).encode(),
@@ -141,57 +149,45 @@ def train_image(
     return folder
 
 
-@contextmanager
-def _settled_torch() -> Iterator[None]:
-    """One thread, since the order of sums and so the weights depend on it; no denormals, which are slow. Put back after."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(threads)
-
-
-def _fit(cohort: ImageCohort, spec: PixelSpec, recipe: ImageRecipe, *, cache: Path, say: Say) -> tuple[_Fitted, Floats]:
-    base, served = make_base(cohort, spec), as_served(cohort, spec)
+def _fit(
+    cohort: ImageCohort, spec: PixelSpec, recipe: ImageRecipe, others: Others, *, cache: Path, say: Say
+) -> tuple[_Fitted, dict[str, Floats], dict[str, Any]]:
+    base, served = make_base(cohort, spec), as_served(cohort.images, spec)
     teacher = teach_images(cohort, base, spec, recipe, cache=cache, say=say)
     said = teacher.out_of_fold(served)
     key = teacher_key(cohort, spec, recipe)
     views = make_views(teacher, base, spec, recipe, key=key, cache=cache, say=say)
     lesson = Lesson(cohort, teacher.fold, served, views, recipe, key, cache, say)
-    compressed = compress(lesson, teacher, said, spec)
-    generator = torch.Generator().manual_seed(recipe.seed + 99)
-    shifted = np.full(len(cohort), np.nan)
-    other = torch.cat(
-        [
-            draw_views(base, rows, spec, recipe.augment, generator)[0]
-            for rows in torch.split(torch.arange(len(cohort)), 64)
-        ]
-    )
-    for k, student in enumerate(compressed.students.of_folds):
-        asked = teacher.fold == k
-        shifted[asked] = logits_of_images(student, other[asked])
+    compressed = compress(lesson, teacher, said, others, spec)
+    nets = compressed.students.of_folds
+    say("figures: on copies as other scanners might have made them, and where the student looks")
+    on_copies = {name: np.full(len(cohort), np.nan) for name in SHIFTS}
+    for name, logits in on_copies.items():
+        copies = as_served(shifted(cohort, name, seed=recipe.seed), spec)
+        for k, student in enumerate(nets):
+            logits[teacher.fold == k] = logits_of_images(student, copies[torch.from_numpy(teacher.fold == k)])
+    looking = measure_looking(cohort, served, teacher.fold, nets, spec)
     truth = {OUTPUT: cohort.malignant}
     calibration = calibrate(compressed.logits[:, None], truth, recipe.calibration)
     probability = calibrated(compressed.logits[:, None], calibration, (OUTPUT,))
-    return _Fitted(cohort, teacher, said, compressed, calibration, probability), shifted
+    return _Fitted(cohort, teacher, said, compressed, calibration, probability), on_copies, looking
 
 
-def _development(fitted: _Fitted, shifted: Floats, points: dict[str, OperatingPoint]) -> dict[str, Any]:
+def _development(fitted: _Fitted, on_copies: Mapping[str, Floats], points: dict[str, OperatingPoint]) -> dict[str, Any]:
     cohort, given = fitted.cohort, fitted.probability
     truth, lesion = {OUTPUT: cohort.malignant}, cohort.lesion
     only = {OUTPUT: cohort.malignant[lesion]}
     said, student = {OUTPUT: fitted.teacher_logits}, {OUTPUT: fitted.compressed.logits}
-    on_shifted = calibrated(shifted[:, None], fitted.calibration, (OUTPUT,))
     teacher = calibrated(fitted.teacher_logits[:, None], fitted.calibration, (OUTPUT,))
     return {
         "what": "out of fold, near-duplicates and neighbouring file numbers together; the calibration was fitted on these rows",
         "cases": len(cohort),
         "student": describe(truth, given),
         "student_lesions_only": describe(only, {OUTPUT: given[OUTPUT][lesion]}),
-        "student_on_shifted_copies": describe(truth, on_shifted),
+        "student_on_copies": {
+            name: describe(truth, calibrated(logits[:, None], fitted.calibration, (OUTPUT,)))
+            for name, logits in on_copies.items()
+        },
         "teacher": {OUTPUT: {"roc_auc_score": describe(truth, teacher)[OUTPUT].get("roc_auc_score")}},
         "student_less_teacher": compare(truth, student, said),
         "operating_points": {
@@ -202,8 +198,9 @@ def _development(fitted: _Fitted, shifted: Floats, points: dict[str, OperatingPo
     }
 
 
-def _reference(cohort: ImageCohort, probability: dict[str, Floats]) -> ImageReference:
+def _reference(fitted: _Fitted) -> ImageReference:
     """Describe the training images in figures that belong to nobody."""
+    cohort = fitted.cohort
     seen = {
         "grey_mean": np.array([float(image.mean()) for image in cohort.images]),
         "grey_spread": np.array([float(image.std()) for image in cohort.images]),
@@ -213,7 +210,8 @@ def _reference(cohort: ImageCohort, probability: dict[str, Floats]) -> ImageRefe
         name: InputReference(round(float(values.min()), 4), round(float(values.max()), 4), _deciles(values), 0.0)
         for name, values in seen.items()
     }
-    return ImageReference(len(cohort), inputs, {name: ScoreReference(_deciles(p)) for name, p in probability.items()})
+    scores = {name: ScoreReference(_deciles(p)) for name, p in fitted.probability.items()}
+    return ImageReference(len(cohort), inputs, scores, fitted.compressed.unlikeness)
 
 
 def _deciles(values: Floats) -> tuple[float, ...]:
@@ -280,8 +278,7 @@ def _check_export(folder: Path, fitted: _Fitted, spec: PixelSpec) -> None:
 
 
 def _write_teacher(folder: Path, teacher: ImageTeacher, spec: PixelSpec) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.onnx"):
         old.unlink()
     for number, net in enumerate(teacher.all_members):
-        (folder / f"member_{number}.onnx").write_bytes(as_image_onnx(net, spec.size, OUTPUT))
+        write_whole(folder / f"member_{number}.onnx", as_image_onnx(net, spec.size, OUTPUT))

@@ -83,6 +83,17 @@ class ImageTeacherRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     fit: FitRecipe
 
 
+class PruneRecipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a fitted student is made narrower."""
+
+    share: float
+    """Of the channels of each layer that leave."""
+    most_auc_loss: float
+    """The narrower student is taken if it loses no more AUC than this out of fold."""
+    fit: FitRecipe
+    """How the rest learns on."""
+
+
 class ImageStudentRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     shape: ShapeName
     """The one that ships."""
@@ -93,6 +104,9 @@ class ImageStudentRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     soft_weight: float
     """Weight of the teacher's probability; the rest is the label's."""
     fit: FitRecipe
+    seeds: int
+    """So many students a fold show how much is chance; the first one ships."""
+    prune: PruneRecipe
 
 
 class Int8Recipe(Struct, frozen=True, forbid_unknown_fields=True):

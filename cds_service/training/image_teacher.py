@@ -5,6 +5,8 @@ by members that did not see it, and the student of fold k learns from the member
 """
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from msgspec import Struct
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cds_service.clinical.pixels import PixelSpec
 from cds_service.cohorts.images import ImageCohort
+from cds_service.errors import Fault, SettingsError
+from cds_service.model.sealing import write_whole
 from cds_service.training.image_fit import Batches, fit_image_net, logits_of_images
 from cds_service.training.image_nets import ImageNet, make_net
 from cds_service.training.image_recipe_types import FitRecipe, ImageRecipe, ShapeName
@@ -70,6 +75,9 @@ def assign_image_folds(cohort: ImageCohort, folds: int, *, neighbours: int, seed
         folds: How many.
         neighbours: So many consecutive numbers of one label are dealt as one block.
         seed: Of the dealing; the order of the images does not matter.
+
+    Raises:
+        SettingsError: A fold has no malignant image, or no other one: nothing could be said about it.
     """
     block: dict[str, tuple[str, int]] = {}
     order = sorted(range(len(cohort)), key=lambda i: (str(cohort.label[i]), int(cohort.neighbour[i]), cohort.ids[i]))
@@ -79,7 +87,13 @@ def assign_image_folds(cohort: ImageCohort, folds: int, *, neighbours: int, seed
     for label in sorted({one[0] for one in block.values()}):
         of_label = sorted({one for one in block.values() if one[0] == label}, key=lambda one: _shuffle(seed, one))
         dealt.update({one: place % folds for place, one in enumerate(of_label)})
-    return np.array([dealt[block[str(group)]] for group in cohort.group], dtype=np.int64)
+    dealt_to = np.array([dealt[block[str(group)]] for group in cohort.group], dtype=np.int64)
+    for k in range(folds):
+        count = int(cohort.malignant[dealt_to == k].sum())
+        if not 0 < count < int((dealt_to == k).sum()):
+            what = f"fold {k + 1} of {folds} has no malignant image, or no other one"
+            raise SettingsError(Fault("folds and neighbours of the recipe", what, "Lower them, or give more images"))
+    return dealt_to
 
 
 def teach_images(
@@ -135,17 +149,20 @@ def make_views(
     kept = cache / f"said-{key}-{recipe.student.views}.npz"
     if kept.exists():
         say(f"teacher's word on {recipe.student.views} views: taken from {kept.name}")
-        with np.load(kept, allow_pickle=False) as found:
-            return Views(pictures, masks, found["said"])
+        try:
+            with np.load(io.BytesIO(kept.read_bytes()), allow_pickle=False) as found:
+                return Views(pictures, masks, found["said"])
+        except (ValueError, KeyError, zipfile.BadZipFile):
+            raise _damaged(kept) from None
     said = np.empty((recipe.folds, recipe.student.views, count))
     for view in range(recipe.student.views):
         say(f"teacher's word on view {view + 1} of {recipe.student.views}")
         seen = torch.from_numpy(pictures[view].astype(np.float32))[:, None]
         for k in range(recipe.folds):
             said[k, view] = teacher.without(k, seen)
-    partial = kept.with_suffix(".writing.npz")
-    np.savez(partial, said=said)
-    partial.replace(kept)
+    packed = io.BytesIO()
+    np.savez(packed, said=said)
+    write_whole(kept, packed.getvalue())
     return Views(pictures, masks, said)
 
 
@@ -159,20 +176,24 @@ def fit_or_load(
     seed: int,
     say: Say,
     title: str,
+    begin: Callable[[], ImageNet] | None = None,
 ) -> ImageNet:
-    """Fit one net, or take it from its checkpoint; a kill leaves a whole checkpoint or none."""
-    net = make_net(shape, seed=seed, dropout=fit.dropout)
+    """Fit one net, or take it from its checkpoint; a kill leaves a whole checkpoint or none.
+
+    It begins as *begin* makes it, else as its shape does.
+    """
+    net = make_net(shape, seed=seed, dropout=fit.dropout) if begin is None else begin()
     if kept.exists():
         say(f"{title}: taken from {kept.name}")
-        net.load_state_dict(load_file(kept))
+        try:
+            net.load_state_dict(load_file(kept))
+        except (SafetensorError, RuntimeError):
+            raise _damaged(kept) from None
         net.eval()
         return net
     say(f"{title}: {len(rows)} images, {fit.epochs} epochs")
     fitted = fit_image_net(net, rows, batches, fit, seed=seed)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_suffix(".writing")
-    save_file({name: weight.contiguous() for name, weight in fitted.state_dict().items()}, partial)
-    partial.replace(kept)
+    write_whole(kept, save({name: weight.contiguous() for name, weight in fitted.state_dict().items()}))
     return fitted
 
 
@@ -183,6 +204,11 @@ def teacher_key(cohort: ImageCohort, spec: PixelSpec, recipe: ImageRecipe) -> st
         msgspec.to_builtins(recipe.teacher), recipe.seed, recipe.folds, recipe.neighbours,
     )  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(decides)).hexdigest()[:12]
+
+
+def _damaged(kept: Path) -> SettingsError:
+    what = "this checkpoint is damaged"
+    return SettingsError(Fault(str(kept), what, "Remove it; the same command fits it anew"))
 
 
 def _shuffle(seed: int, block: tuple[str, int]) -> bytes:

@@ -1,6 +1,7 @@
 """Training views of an image: other crops, other scanners, and crosses on everyone so that crosses tell nothing."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -44,9 +45,9 @@ def make_base(cohort: ImageCohort, spec: PixelSpec) -> Base:
     return Base(torch.from_numpy(pictures), torch.from_numpy(extent), side)
 
 
-def as_served(cohort: ImageCohort, spec: PixelSpec) -> Tensor:
+def as_served(images: Sequence[npt.NDArray[np.uint8]], spec: PixelSpec) -> Tensor:
     """Lay every image out as serving does, shape (n, 1, size, size)."""
-    return torch.from_numpy(np.stack([prepare(image, spec) for image in cohort.images]))[:, None]
+    return torch.from_numpy(np.stack([prepare(image, spec) for image in images]))[:, None]
 
 
 def draw_views(

@@ -11,7 +11,7 @@ from torch import nn
 
 from cds_service.training.recipe_types import NetRecipe
 
-__all__ = ["ChainNet", "Table", "chain_targets", "fit_net", "probabilities_of"]
+__all__ = ["ChainNet", "Held", "Table", "chain_targets", "fit_net", "logits_of", "probabilities_of"]
 
 Float32 = npt.NDArray[np.float32]
 Mask = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -58,7 +58,17 @@ class ChainNet(nn.Module):
         return self.head(deep), self.height(deep)[:, 0]
 
 
-def fit_net(table: Table, recipe: NetRecipe, *, seed: int, mask: Mask | None = None) -> ChainNet:
+class Held(Struct, frozen=True):
+    """Which way the estimates may move with an input, and how dearly a step the other way is paid for."""
+
+    directions: tuple[int, ...]
+    """An input each: 1 may only rise, -1 only fall, 0 as it likes."""
+    weight: float
+
+
+def fit_net(
+    table: Table, recipe: NetRecipe, *, seed: int, mask: Mask | None = None, held: Held | None = None
+) -> ChainNet:
     """Fit one net; the same table, recipe and seed give the same weights on one kind of CPU.
 
     Args:
@@ -66,6 +76,7 @@ def fit_net(table: Table, recipe: NetRecipe, *, seed: int, mask: Mask | None = N
         recipe: Shape and schedule.
         seed: Of the weights, the order of rows and the masks.
         mask: Makes inputs missing: (present, generator) → present. None keeps what is there.
+        held: Directions that medicine knows; a slope the other way adds to the loss.
     """
     torch.set_num_threads(1)  # sums in one order: the same weights every time
     torch.use_deterministic_algorithms(mode=True)
@@ -88,11 +99,28 @@ def fit_net(table: Table, recipe: NetRecipe, *, seed: int, mask: Mask | None = N
             there = present[chosen] if mask is None else mask(present[chosen], generator)
             logits, guess = net(values[chosen], there)
             loss = _chain_loss(logits, targets[chosen]) + recipe.label_weight * ((guess - height[chosen]) ** 2).mean()
+            if held is not None:
+                loss = loss + held.weight * _wrong_slopes(net, values[chosen], there, held)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
     return net.eval()
+
+
+def _wrong_slopes(net: ChainNet, values: torch.Tensor, present: torch.Tensor, held: Held) -> torch.Tensor:
+    """Mean slope, in log odds for a standard deviation of the input, of the steps that move the wrong way.
+
+    Asked at the rows themselves and beside them, so that what lies between people is held too.
+    """
+    beside = (values + torch.randn_like(values) / net.scale).requires_grad_(True)
+    logits, _ = net(torch.relu(beside), present)
+    directions = torch.tensor(held.directions, dtype=torch.float32)
+    wrong = torch.zeros(())
+    for step in range(logits.shape[1]):
+        (slopes,) = torch.autograd.grad(logits[:, step].sum(), beside, create_graph=True)
+        wrong = wrong + torch.relu(-slopes / net.scale * directions).sum(dim=1).mean()
+    return wrong
 
 
 def logits_of(net: ChainNet, values: Float32, present: Float32) -> npt.NDArray[np.float64]:

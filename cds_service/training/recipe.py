@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from cds_service.clinical.feature_spec import FeatureSet, read_feature_set
 from cds_service.clinical.features import Feature
@@ -27,11 +28,12 @@ from cds_service.training.calibrate import calibrate, calibrated, choose_operati
 from cds_service.training.development import Trained, development
 from cds_service.training.distill import distil, out_of_fold_logits
 from cds_service.training.export import as_onnx, golden_features, golden_row, make_reference
+from cds_service.training.monotone import directions_of, falls_where_it_should_rise
 from cds_service.training.nets import ChainNet, Table, chain_targets, logits_of
 from cds_service.training.recipe_types import Recipe, read_recipe
 from cds_service.training.teacher import teach
 
-__all__ = ["as_json", "train"]
+__all__ = ["Prepared", "as_json", "prepare_table", "train"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -60,16 +62,9 @@ def train(
         SettingsError: The recipe or the data are wrong.
         BundleError: What was exported does not give what was trained.
     """
-    frozen = read_recipe(recipes / model / f"{recipe}.toml")
-    if frozen.model != model:
-        raise SettingsError(Fault(f"{recipes}/{model}/{recipe}.toml: model", f"is {frozen.model}", f"Write {model}"))
-    declaration, features = _read_features(recipes / model / "features.toml")
-    cohort = read_nhanes(data, frozen.data.training, features, name=frozen.data.name)
-    say(f"data: {cohort.name}, {len(cohort)} eligible of {cohort.read} rows")
-    inputs = tuple(spec.name for spec in features.inputs)
-    table = _table(cohort, features, frozen)
-    truth = {name: cohort.label >= limit for name, limit in frozen.thresholds.items()}
-
+    prepared = prepare_table(model, recipe, data=data, recipes=recipes, say=say)
+    frozen, features, cohort, table = prepared.recipe, prepared.features, prepared.cohort, prepared.table
+    inputs, truth = prepared.inputs, prepared.truth
     teacher = teach(table, cohort.ids, inputs, frozen, cache=state / "cache" / model, say=say)
     student, of_folds = distil(table, teacher, inputs, frozen, say=say)
     logits = out_of_fold_logits(of_folds, teacher.fold, table.values, table.present)
@@ -88,6 +83,7 @@ def train(
         "development": development(
             Trained(cohort, inputs, table, truth, teacher, of_folds, calibration, probability), points, frozen
         ),
+        "wrong_way": falls_where_it_should_rise(student, table, inputs, directions_of(frozen)),
         "baselines": {
             "logistic_regression": msgspec.to_builtins(fit_baseline(inputs, table.values, table.present, truth)),
             "questionnaires_missing_items": {name: list(items) for name, items in SCORES_MISSING_ITEMS.items()},
@@ -109,7 +105,7 @@ def train(
     )
     contents = {
         "model.onnx": as_onnx(student, inputs, tuple(truth)),
-        "features.toml": declaration,
+        "features.toml": prepared.declaration,
         "calibration.json": as_json(calibration),
         "operating_points.toml": as_toml_points(points).encode(),
         "reference.json": as_json(reference),
@@ -123,6 +119,43 @@ def train(
     _check_export(folder, of_torch=student, table=table, calibration=calibration)
     say(f"candidate: {folder} ({len(contents['model.onnx'])} bytes of ONNX, made on {platform.machine()})")
     return folder
+
+
+class Prepared(Struct, frozen=True):
+    """A recipe and the rows that it trains on."""
+
+    recipe: Recipe
+    declaration: bytes
+    """``features.toml`` as it stands."""
+    features: FeatureSet
+    cohort: Cohort
+    inputs: tuple[str, ...]
+    table: Table
+    truth: dict[str, Bools]
+    """Output → whether each row reaches it."""
+
+
+def prepare_table(model: str, recipe: str, *, data: Path, recipes: Path, say: Say) -> Prepared:
+    """Read a recipe and its training rows.
+
+    Raises:
+        SettingsError: The recipe or the data are wrong.
+    """
+    frozen = read_recipe(recipes / model / f"{recipe}.toml")
+    if frozen.model != model:
+        raise SettingsError(Fault(f"{recipes}/{model}/{recipe}.toml: model", f"is {frozen.model}", f"Write {model}"))
+    declaration, features = _read_features(recipes / model / "features.toml")
+    cohort = read_nhanes(data, frozen.data.training, features, name=frozen.data.name)
+    say(f"data: {cohort.name}, {len(cohort)} eligible of {cohort.read} rows")
+    return Prepared(
+        recipe=frozen,
+        declaration=declaration,
+        features=features,
+        cohort=cohort,
+        inputs=tuple(spec.name for spec in features.inputs),
+        table=_table(cohort, features, frozen),
+        truth={name: cohort.label >= limit for name, limit in frozen.thresholds.items()},
+    )
 
 
 def _read_features(path: Path) -> tuple[bytes, FeatureSet]:

@@ -85,6 +85,8 @@ class StudentRecipe(Struct, frozen=True, forbid_unknown_fields=True):
     soft_weight: float
     """Weight of the teacher's out-of-fold probabilities; the rest is the hard label's."""
     masks: MaskRecipe
+    held: float = 0.0
+    """Weight of a slope against the directions that the trees are held to (``rising``, ``falling``); 0: as it likes."""
 
 
 class CalibrationRecipe(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

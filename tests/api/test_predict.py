@@ -38,6 +38,22 @@ def test_an_age_and_a_few_biomarkers_are_enough(ask, kept):
     assert (answer["model"], answer["version"]) == ("dysglycaemia", "1.2.3")
 
 
+def test_what_each_input_adds_is_told_when_it_is_asked_for(ask, kept):
+    plain = ask("POST", "/predict/dysglycaemia", json=SHORTEST).json()
+    asked = ask("POST", "/predict/dysglycaemia?explain=true", json=SHORTEST).json()
+    assert "explanation" not in plain
+    told = asked["explanation"]["ge65"]
+    assert set(told["contributions"]) == {"bmi", "glucose", "hdl"}
+    assert told["base"] + sum(told["contributions"].values()) == pytest.approx(told["estimate"])
+    assert len(kept.events) == 2
+
+
+def test_where_the_model_is_silent_nothing_is_explained(ask):
+    answer = ask("POST", "/predict/dysglycaemia?explain=true", json={"age_years": 62}).json()
+    assert answer["abstained"]["reason"] == "not_enough_inputs"
+    assert "explanation" not in answer
+
+
 def test_the_event_is_kept_before_the_answer(ask, kept):
     answer = ask("POST", "/predict/dysglycaemia", json=SHORTEST).json()
     (event,) = kept.events

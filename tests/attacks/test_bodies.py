@@ -290,7 +290,7 @@ def served_routes(client):
     for path, item in document["paths"].items():
         for method in item:
             if method in {"get", "post"}:
-                yield method.upper(), path.replace("{model}", "dysglycaemia").replace("{version}", "1.0.0")
+                yield method.upper(), path.replace("{model}", "dysglycaemia").replace("{version}", "1.1.0")
 
 
 @pytest.mark.sec("SEC-042")

@@ -38,7 +38,7 @@ def test_what_is_shipped_is_fit(assets):
     report = check_all(SHIPPED, assets)
     assert report.exit_code == 0
     assert report.lines == (
-        "dysglycaemia-screening: 9 prefetch keys, model dysglycaemia 1.0.0, 9 examples",
+        "dysglycaemia-screening: 9 prefetch keys, model dysglycaemia 1.1.0, 9 examples",
         "breast-ultrasound: image model 1.0.0, 8 golden images, no service asks it",
     )
 
@@ -79,7 +79,7 @@ def test_a_damaged_image_bundle_is_named(assets, bundle, damage, where, what):
 
 def test_a_bundle_with_features_is_opened_without_a_service_too(assets, tmp_path):
     (tmp_path / "hooks").mkdir()
-    flip(assets / "dysglycaemia" / "1.0.0", "model.onnx")
+    flip(assets / "dysglycaemia" / "1.1.0", "model.onnx")
     report = check_all(tmp_path / "hooks", assets)
     assert report.exit_code == 2
-    assert any("dysglycaemia/1.0.0/model.onnx" in line for line in report.lines)
+    assert any("dysglycaemia/1.1.0/model.onnx" in line for line in report.lines)

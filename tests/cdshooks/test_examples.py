@@ -70,7 +70,7 @@ def test_the_rule_speaks_in_its_own_words(always_high):
 
 
 needs_release = pytest.mark.skipif(
-    not (RELEASED / "dysglycaemia/1.0.0").is_dir(), reason="the released bundle is not here"
+    not (RELEASED / "dysglycaemia/1.1.0").is_dir(), reason="the released bundle is not here"
 )
 
 

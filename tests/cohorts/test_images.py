@@ -4,6 +4,7 @@ import csv
 import hashlib
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,79 @@ def test_a_set_without_a_case_is_refused(tmp_path):
 
     with pytest.raises(SettingsError, match="no malignant image"):
         read_busi(damaged(tmp_path, change), ("train",), name="x")
+
+
+def table_with(change):
+    """BUSI's table with every row changed; the list of hashes follows, as when a set was made anew."""
+
+    def apply(folder):
+        path = folder / "images/busi/busi.csv"
+        rows = [change(dict(row)) for row in csv.DictReader(path.read_text().splitlines())]
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+        relist(folder)
+
+    return apply
+
+
+def without_a_column(row):
+    del row["colour_fraction"]
+    return row
+
+
+def no_picture(folder):
+    path = min((folder / "images/busi/images").glob("busi_malignant*"))
+    path.write_bytes(b"<html>not found</html>")
+    relist(folder)
+
+
+def half_a_picture(folder):
+    path = min((folder / "images/busi/images").glob("busi_malignant*"))
+    path.write_bytes(path.read_bytes()[:400])
+    relist(folder)
+
+
+def no_masks(folder):
+    with zipfile.ZipFile(folder / "images/busi/masks.zip", "w"):
+        pass
+    relist(folder)
+
+
+def no_zip(folder):
+    (folder / "images/busi/masks.zip").write_bytes(b"gone")
+    relist(folder)
+
+
+def another_encoding(folder):
+    (folder / "images/busi/busi.csv").write_bytes("ファイル,label\n".encode("utf-16"))
+    relist(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (table_with(lambda row: {**row, "colour_fraction": "nan"}), r"busi\.csv:2: a cell of this line is empty or is no number"),
+        (table_with(lambda row: {**row, "colour_fraction": ""}), r"busi\.csv:2: a cell of this line is empty or is no number"),
+        (table_with(lambda row: {**row, "original_name": "benign"}), r"busi\.csv:2: a cell of this line is empty or is no number"),
+        (table_with(lambda row: {**row, "label": "cyst"}), r"busi\.csv:2: the label is unknown"),
+        (table_with(without_a_column), r"busi\.csv: the column colour_fraction is missing"),
+        (another_encoding, r"busi\.csv: it is no table of text in UTF-8"),
+        (no_picture, r"busi_malignant\w+\.jpg: it can't be decoded as a picture"),
+        (half_a_picture, r"busi_malignant\w+\.jpg: it can't be decoded as a picture"),
+        (no_masks, r"masks\.zip: the mask \w+\.png is missing or damaged"),
+        (no_zip, r"masks\.zip: it is no zip file"),
+    ],
+    ids=[
+        "a number is NaN", "a number is empty", "a name without a number", "a strange label", "no such column",
+        "another encoding", "no picture", "half a picture", "no masks", "no zip file",
+    ],
+)  # fmt: skip
+def test_a_damaged_set_is_named_by_file_and_line(tmp_path, change, says):
+    """Listed with the right hash and wrong all the same: whoever made the set anew made it badly."""
+    with pytest.raises(SettingsError, match=says):
+        read_busi(damaged(tmp_path, change), ("train", "val", "test"), name="x")
 
 
 @pytest.mark.data

@@ -313,6 +313,15 @@ def test_the_developer_sees_request_answer_reason_timings_and_log(open_page, new
     page.uncheck(".prefetch tbody tr:has-text('vitals') input")
     page.click("text=Send again")
     page.wait_for_selector(".state[data-state=left_out]")
+    page.click("#tab-why")
+    page.wait_for_selector(".tree >> text=fetched")
+    page.click("#tab-call")
+    page.uncheck("label:has-text('ask the FHIR server') input")
+    page.click("text=Send again")
+    page.wait_for_selector(".state[data-state=left_out]")
+    page.click("#tab-why")
+    page.wait_for_selector(".tree >> text=absent")
+    assert "fetched" not in page.locator(".tree").inner_text()
 
 
 MARKDOWN = [

@@ -49,13 +49,19 @@ def small_graph():
         helper.make_node("GlobalAveragePool", ["r"], ["p"]),
         helper.make_node("Flatten", ["p"], ["f"]),
         helper.make_node("Gemm", ["f", "lw", "lb"], ["logits"], transB=1),
+        helper.make_node("Conv", ["r", "cw"], ["activation"], kernel_shape=[1, 1]),
+        helper.make_node("MatMul", ["f", "uw"], ["unlikeness"]),
     ]
-    weights = {"w": (4, 1, 3, 3), "b": (4,), "lw": (1, 4), "lb": (1,)}
+    weights = {"w": (4, 1, 3, 3), "b": (4,), "lw": (1, 4), "lb": (1,), "cw": (1, 4, 1, 1), "uw": (4, 1)}
     graph = helper.make_graph(
         nodes,
         "small",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 1, 32, 32])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1]),
+            helper.make_tensor_value_info("activation", TensorProto.FLOAT, ["N", 1, "h", "w"]),
+            helper.make_tensor_value_info("unlikeness", TensorProto.FLOAT, ["N", 1]),
+        ],
         [numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name) for name, shape in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -84,7 +90,7 @@ def folder(tmp_path):
         "pixels.toml": TOML.encode(),
         "calibration.json": json.dumps(calibration).encode(),
         "operating_points.toml": f"[any]\n{point}".encode(),
-        "reference.json": json.dumps({"rows": 1, "inputs": {}, "scores": {}}).encode(),
+        "reference.json": reference(most=1e6),
         "golden.json": golden(0.5).encode(),
         **dict.fromkeys(("metrics.json", "MODEL_CARD.md", "PACKAGE_INSERT.ja.md"), b"{}"),
     }
@@ -94,6 +100,11 @@ def folder(tmp_path):
     contents["golden.json"] = golden(given).encode()
     write_bundle(place, manifest, contents, replace=True)
     return place
+
+
+def reference(most):
+    unlikeness = {"method": "none", "most": most, "false_abstention": [0.02, 0.01, 0.03], "deciles": []}
+    return json.dumps({"rows": 1, "inputs": {}, "scores": {}, "unlikeness": unlikeness}).encode()
 
 
 def golden(expected, prepared=None):
@@ -123,6 +134,28 @@ def test_it_speaks_and_falls_silent(folder):
     small = predict_image(model, TISSUE[:10])
     assert isinstance(small, Abstention)
     assert (small.reason, small.features) == ("not_enough_inputs", ("image",))
+
+
+def test_it_is_silent_on_what_is_unlike_its_images(folder):
+    """No number for what the model never saw (issue 3, item 6)."""
+    unlikeness = open_image_model(load_image_bundle(folder)).look(prepare(TISSUE, SPEC))[1]
+    rewrite(folder, "reference.json", reference(most=unlikeness - 1e-3))
+    answer = predict_image(open_image_model(load_image_bundle(folder)), TISSUE)
+    assert isinstance(answer, Abstention)
+    assert (answer.reason, answer.features) == ("out_of_distribution", ("image",))
+
+
+def test_where_it_looked_has_a_figure_for_each_place(folder):
+    model = open_image_model(load_image_bundle(folder))
+    assert model.activation(prepare(TISSUE, SPEC)).shape == (16, 16)
+
+
+def test_a_graph_that_says_less_is_refused(folder):
+    graph = onnx.load_from_string((folder / "model.onnx").read_bytes())
+    del graph.graph.output[2]
+    rewrite(folder, "model.onnx", graph.SerializeToString())
+    with pytest.raises(BundleError, match="outputs are not logits and activation and unlikeness"):
+        open_image_model(load_image_bundle(folder))
 
 
 def test_a_rarer_disease_makes_the_same_image_less_likely_to_show_it(folder):

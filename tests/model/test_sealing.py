@@ -1,14 +1,16 @@
 """A bundle appears whole or not at all, and a release is never written over."""
 
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from cds_service.errors import BundleError
+from cds_service.errors import BundleError, SettingsError
 from cds_service.model import sealing
 from cds_service.model.bundle import BUNDLE_FILES, load_bundle
-from cds_service.model.sealing import write_bundle
+from cds_service.model.sealing import write_bundle, write_whole
 
 RELEASED = Path(__file__).parents[2] / "model_assets" / "dysglycaemia" / "1.0.0"
 
@@ -55,6 +57,7 @@ def test_a_bundle_that_lacks_a_file_is_not_written(tmp_path, manifest, contents)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault("F74")
 def test_a_death_while_writing_leaves_no_half_bundle(tmp_path, manifest, contents, monkeypatch):
     """F74: the job is killed; no folder of that name is there, and the next run is not disturbed by the remains."""
     folder = tmp_path / "dysglycaemia" / "1.0.0"
@@ -69,6 +72,45 @@ def test_a_death_while_writing_leaves_no_half_bundle(tmp_path, manifest, content
     assert not folder.exists()
     write_bundle(folder, manifest, contents)
     assert load_bundle(folder).version == "1.0.0"
+
+
+@contextmanager
+def files_of_at_most(count):
+    """What a full disk does to a writer, done by the operating system's own limit: the write fails midway."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.fault("F74")
+def test_a_full_disk_leaves_no_half_bundle_and_one_sentence(tmp_path, manifest, contents):
+    folder = tmp_path / "dysglycaemia" / "1.0.0"
+    with files_of_at_most(10_000), pytest.raises(SettingsError, match=r"1\.0\.0: can't be written \(.+\)\. Free space"):
+        write_bundle(folder, manifest, contents)
+    assert list(folder.parent.iterdir()) == []
+    write_bundle(folder, manifest, contents)
+    assert load_bundle(folder).version == "1.0.0"
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    path = tmp_path / "new" / "looks.jsonl"
+    write_whole(path, b"old")
+    with files_of_at_most(100), pytest.raises(SettingsError, match="can't be written"):
+        write_whole(path, bytes(1000))
+    assert [(one.name, one.read_bytes()) for one in path.parent.iterdir()] == [("looks.jsonl", b"old")]
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path, manifest, contents):
+    (tmp_path / "state").write_text("")
+    for write in (
+        lambda: write_whole(tmp_path / "state" / "net.safetensors", b"x"),
+        lambda: write_bundle(tmp_path / "state" / "dysglycaemia" / "1.0.0", manifest, contents),
+    ):
+        with pytest.raises(SettingsError, match="Not a directory"):
+            write()
 
 
 def test_words_of_any_kind_survive_the_list(tmp_path, manifest, contents):

@@ -1,18 +1,23 @@
 """The committed dysglycaemia bundle keeps its word: on the full data where they are, else what the bundle itself says."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from cds_service.clinical.features import Feature
+from cds_service.model.abstain import Abstention
 from cds_service.model.bundle import load_bundle
 from cds_service.model.model_card import miscalibrated, model_card
 from cds_service.model.package_insert import package_insert
+from cds_service.model.predict import predict, predict_many
+from cds_service.model.runtime import open_model
 from cds_service.release.evaluate import evaluate
 from cds_service.release.looks import read_looks
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "model_assets" / "dysglycaemia" / "1.0.0"
+FOLDER = ROOT / "model_assets" / "dysglycaemia" / "1.1.0"
 DATA = Path(os.environ.get("CDS_DATA") or ROOT.parent / "shared" / "data")
 full_data = pytest.mark.skipif(
     not (DATA / "SHA256SUMS").exists(), reason=f"the full data are not at {DATA}; set CDS_DATA"
@@ -102,3 +107,38 @@ def test_every_look_at_the_test_set_is_written_down(bundle):
     ours = [look for look in looks if look.graph_sha256 == bundle.manifest.files["model.onnx"].sha256]
     assert len(ours) == 1
     assert bundle.metrics["test"]["look"] == looks.index(ours[0]) + 1
+
+
+STEP = {"age_years": 1, "bmi": 1, "waist": 1, "glucose": 1, "hdl": -1}
+"""The direction in which medicine knows the risk to go with each."""
+
+
+@pytest.mark.parametrize("name", STEP)
+def test_the_estimate_never_moves_against_what_medicine_knows(bundle, name):
+    """Issue 3, item 4, on the graph as served: deciles of the training data, each with one input moved over its range."""
+    model, seen = open_model(bundle), bundle.reference.inputs
+    for decile in range(9):
+        person = {one: Feature(one, reference.deciles[decile]) for one, reference in seen.items()}
+        moved = [{**person, name: Feature(name, value)} for value in seen[name].deciles]
+        estimates = [answer.probabilities["ge65"] for answer in predict_many(model, moved)]
+        for before, after in pairwise(estimates[:: STEP[name]]):
+            assert after >= before - 0.002, (name, decile)
+
+
+def test_how_often_it_goes_the_wrong_way_was_counted_on_real_rows(bundle):
+    assert set(bundle.metrics["wrong_way"]) == set(STEP)
+    assert all(one["share"] <= 0.001 for one in bundle.metrics["wrong_way"].values())
+
+
+@pytest.mark.parametrize("decile", [1, 4, 7])
+def test_with_any_input_missing_it_still_gives_falling_probabilities(bundle, decile):
+    model, seen = open_model(bundle), bundle.reference.inputs
+    for gone in seen:
+        person = {one: Feature(one, reference.deciles[decile]) for one, reference in seen.items() if one != gone}
+        answer = predict(model, person)
+        if gone == "age_years":
+            assert isinstance(answer, Abstention)
+            continue
+        ge57, ge60, ge65 = (answer.probabilities[output] for output in ("ge57", "ge60", "ge65"))
+        assert 0 < ge65 <= ge60 <= ge57 < 1
+        assert answer.missing == (gone,)

@@ -19,14 +19,18 @@ from cds_service.cohorts.images import read_busi
 from cds_service.errors import SettingsError
 from cds_service.model.image_model import load_image_bundle, open_image_model
 from cds_service.model.measure import GraphCost
+from cds_service.model.runtime import open_session
 from cds_service.release.evaluate_image import image_summary, release_image_candidate
 from cds_service.release.looks import read_looks
+from cds_service.training.image_choices import choice_lines, run_choices
 from cds_service.training.image_compress import int8_ships
-from cds_service.training.image_export import as_image_onnx
+from cds_service.training.image_export import Likeness, as_image_onnx
 from cds_service.training.image_fit import logits_of_images
 from cds_service.training.image_nets import make_net
+from cds_service.training.image_prune import prune_channels
 from cds_service.training.image_recipe import train_image
 from cds_service.training.image_recipe_types import Int8Recipe, read_image_recipe
+from cds_service.training.image_shifts import SHIFTS
 from cds_service.training.image_teacher import assign_image_folds
 from cds_service.training.image_views import draw_views, make_base
 
@@ -69,7 +73,13 @@ def test_the_candidate_is_a_whole_bundle_whose_golden_rows_pass(road):
         "student without a teacher, fp32",
         "student distilled, fp32",
         "student distilled, int8",
+        "student distilled and pruned, fp32",
+        "student distilled and pruned, int8",
     }
+    assert bundle.metrics["compression"]["shipped"].startswith("student distilled and pruned")
+    assert {"NM", "OT", "noise", "inverted"} < set(bundle.metrics["unlikeness"]["silent"])
+    assert bundle.reference.unlikeness.method == bundle.metrics["unlikeness"]["chosen"]
+    assert 0 <= bundle.metrics["looking"]["in_the_lesion"]["value"] <= 1
 
 
 def test_a_second_start_takes_what_is_finished_and_gives_the_same_weights(road):
@@ -210,3 +220,74 @@ def test_the_quick_recipe_names_no_key_that_the_real_one_lacks():
     quick = read_image_recipe(HERE / "quick_image.toml").as_dict()
     real = read_image_recipe(HERE.parents[1] / "recipes" / "breast-ultrasound" / "default.toml").as_dict()
     assert set(json.loads(json.dumps(quick))) == set(real)
+
+
+def test_what_each_place_adds_is_the_logit():
+    """Class activation is exact here: its mean and the bias are the logit (issue 3, item 7)."""
+    net = make_net("dense", seed=5, dropout=0.0).eval()
+    views = torch.randn((3, 1, 64, 64), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        added = net.activation(views).mean(dim=(1, 2)) + net.last.bias
+        logits = net(views)[0]
+    assert torch.allclose(added, logits, atol=1e-5)
+
+
+def test_with_other_weights_it_looks_elsewhere():
+    views = torch.randn((1, 1, 64, 64), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        seen = [make_net("dense", seed=seed, dropout=0.0).eval().activation(views).flatten() for seed in (5, 6)]
+    assert abs(float(torch.corrcoef(torch.stack(seen))[0, 1])) < 0.9
+
+
+def test_the_graph_says_how_unlike_an_image_is_and_where_it_looked():
+    net = make_net("dense", seed=5, dropout=0.0).eval()
+    views = torch.randn((4, 1, 64, 64), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        embedding, added = net.embed(views).numpy(), net.activation(views).numpy()
+    rng = np.random.default_rng(1)
+    likeness = Likeness(embedding.mean(axis=0), rng.normal(size=(embedding.shape[1], 5)).astype(np.float32))
+    session = open_session(as_image_onnx(net, 64, "malignant", likeness), "a test", 1)
+    activation, unlikeness = session.run(["activation", "unlikeness"], {"pixels": views.numpy()})
+    assert np.allclose(activation[:, 0], added, atol=1e-4)
+    assert np.allclose(unlikeness[:, 0], likeness.of(embedding), rtol=1e-3)
+
+
+def test_pruning_takes_whole_channels_and_leaves_the_net_as_it_was():
+    net = make_net("lite0-cut8", seed=5, dropout=0.0).eval()
+    before = {name: weight.clone() for name, weight in net.state_dict().items()}
+    narrow, again = (prune_channels(net, 0.3, 64) for _ in range(2))
+    count = sum(weight.numel() for weight in net.parameters())
+    assert sum(weight.numel() for weight in narrow.parameters()) < 0.7 * count
+    assert all(torch.equal(weight, before[name]) for name, weight in net.state_dict().items())
+    assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in narrow.state_dict().items())
+    logits, drawn = narrow(torch.randn(2, 1, 64, 64))
+    assert (logits.shape, drawn.shape[0]) == ((2,), 2)
+
+
+def test_choices_are_judged_out_of_fold_and_taken_up_again(road, tmp_path):
+    folder, _, _, _ = road
+    recipes = tmp_path / "recipes"
+    shutil.copytree(folder / "recipes", recipes)
+    (recipes / "breast-ultrasound" / "choices.toml").write_text(
+        '[base]\n[[choice]]\nname = "as it is"\n[[choice]]\nname = "one epoch"\nrecipe = { teacher = { fit = { epochs = 1 } } }\n'
+    )
+    said = []
+    options = {"data": DATA, "recipes": recipes, "state": tmp_path / "state", "say": said.append}
+    first = run_choices("breast-ultrasound", **options)
+    assert [result.name for result in first] == ["as it is", "one epoch"]
+    assert set(first[0].shifted) == set(SHIFTS)
+    assert len(choice_lines(first)) == 4
+    said.clear()
+    assert run_choices("breast-ultrasound", **options) == first
+    assert all("taken from" in line for line in said)
+
+
+def test_a_choice_that_names_no_key_is_refused(road, tmp_path):
+    folder, _, _, _ = road
+    recipes = tmp_path / "recipes"
+    shutil.copytree(folder / "recipes", recipes)
+    (recipes / "breast-ultrasound" / "choices.toml").write_text(
+        '[base]\n[[choice]]\nname = "a typo"\nrecipe = { teacher = { fit = { epoch = 1 } } }\n'
+    )
+    with pytest.raises(SettingsError, match=r"a typo.*epoch"):
+        run_choices("breast-ultrasound", data=DATA, recipes=recipes, state=tmp_path / "state", say=lambda _: None)
