@@ -25,6 +25,7 @@ from cds_service.cdshooks.check import refuse_unfit
 from cds_service.cdshooks.check_all import facts_of, open_champion
 from cds_service.cdshooks.client import DEVELOPMENT, Client
 from cds_service.errors import CdsServiceError, Fault, SettingsError
+from cds_service.events.audit_watch import watch_audit
 from cds_service.events.pseudonym import load_key, load_or_create_key, pseudonymise, purpose_key
 from cds_service.events.store import EventStore, open_store
 from cds_service.logs import configure_logging
@@ -203,6 +204,7 @@ async def _lifespan(parts: Parts, _: object) -> AsyncIterator[None]:
     gc.enable()
     keep_freed_memory()
     fetching = [] if parts.trust is None else parts.trust.keep_fresh()
+    fetching.append(asyncio.create_task(watch_audit(parts.settings.audit, parts.settings.audit_key)))
     try:
         yield
     finally:

@@ -57,6 +57,10 @@ class Settings(BaseModel):
     """No card without its event on disk (F10)."""
     pseudonym_key_file: Path | None = None
     """None: made once under ``state``."""
+    audit_key_file: Path | None = None
+    """What signs the heads of the audit log; None: made once under ``state``."""
+    keep_events_days: int = Field(400, ge=31, le=3650)
+    keep_audit_days: int = Field(2192, ge=365, le=36500)
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     """Empty: every Host is served, for development; production names them (SEC-042)."""
@@ -82,6 +86,14 @@ class Settings(BaseModel):
     @property
     def pseudonym_key(self) -> Path:
         return self.pseudonym_key_file or self.state / "pseudonym.key"
+
+    @property
+    def audit(self) -> Path:
+        return self.state / "audit"
+
+    @property
+    def audit_key(self) -> Path:
+        return self.audit_key_file or self.state / "audit.key"
 
     def check(self) -> None:
         """Refuse to run in a way that is not safe (SEC-001, CH-007, CH-282, CH-311).
