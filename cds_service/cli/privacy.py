@@ -37,8 +37,9 @@ def forget(tenant: str, file: Path | None, state: Path | None, *, id_stdin: bool
     """
     del id_stdin  # it is there to be written: an id never stands among the arguments, which others can see
     from cds_service.cli.audited import audit_log
-    from cds_service.events.forgetting import Tombstones
+    from cds_service.events.forgetting import Tombstones, tombstones_of
     from cds_service.events.forgetting import forget as forget_patient
+    from cds_service.events.forgotten_list import add_to_list
     from cds_service.events.pseudonym import load_key, pseudonyms_of
 
     settings = read_settings(file, state=state)
@@ -51,6 +52,8 @@ def forget(tenant: str, file: Path | None, state: Path | None, *, id_stdin: bool
         names = pseudonyms_of(_read_id(), tenant=tenant, masters={"v1": load_key(settings.pseudonym_key)})
         noted.patients = tuple(sorted(names))
         done = forget_patient(settings.event_store, Tombstones(names, frozenset()), datetime.now(UTC))
+        if settings.backup_folder is not None:
+            add_to_list(settings.backup_folder, tombstones_of(settings.event_store))
         noted.counts = {"answers": done.answers, "feedback": done.feedback, "names": done.patients}
     known = "new" if done.patients else "known before"
     click.echo(
