@@ -27,9 +27,11 @@ ALLOWED_KEYS: Final = frozenset({
     "host", "port", "address", "workers", "folder", "file", "setting", "command", "quirk",
     # how much
     "took_ms", "bytes", "bytes_in", "bytes_out", "seq", "events", "cards", "opens", "faults", "resources", "connections",
-    "budget_ms", "deadline_ms", "pid",
+    "budget_ms", "deadline_ms", "pid", "step_s",
     # what went wrong
     "error", "trace", "problems", "dropped",
+    # where the audit log stood
+    "head", "signature",
 })  # fmt: skip
 _TEXT_MAX: Final = 300
 _LIST_MAX: Final = 20

@@ -27,6 +27,8 @@ from cds_service.cdshooks.check import refuse_unfit
 from cds_service.cdshooks.check_all import facts_of, open_champion
 from cds_service.cdshooks.client import DEVELOPMENT, Client
 from cds_service.errors import CdsServiceError, Fault, SettingsError
+from cds_service.events.audit_watch import watch_audit
+from cds_service.events.disk import disk_used, watch_disk
 from cds_service.events.pseudonym import load_key, load_or_create_key, pseudonymise, purpose_key
 from cds_service.events.store import EventStore, open_store
 from cds_service.logs import configure_logging
@@ -103,6 +105,9 @@ def open_parts(settings: Settings, *, clock: Clock | None = None) -> Parts:
     master = _pseudonym_key(settings)
     registry = Registry()
     process_metrics(registry)
+    registry.gauge(
+        "cds_state_disk_used_ratio", "Used share of the disk under the state folder.", lambda: disk_used(settings.state)
+    )
     clock = clock or _now
     store = open_store(settings.event_store)
     trust = None
@@ -211,6 +216,8 @@ async def _lifespan(parts: Parts, _: object) -> AsyncIterator[None]:
     gc.enable()
     keep_freed_memory()
     fetching = [] if parts.trust is None else parts.trust.keep_fresh()
+    fetching.append(asyncio.create_task(watch_audit(parts.settings.audit, parts.settings.audit_key)))
+    fetching.append(asyncio.create_task(watch_disk(parts.settings.state)))
     try:
         yield
     finally:

@@ -57,6 +57,17 @@ class Settings(BaseModel):
     """No card without its event on disk (F10)."""
     pseudonym_key_file: Path | None = None
     """None: made once under ``state``."""
+    audit_key_file: Path | None = None
+    """What signs the heads of the audit log; None: made once under ``state``."""
+    keep_events_days: int = Field(400, ge=31, le=3650)
+    keep_audit_days: int = Field(2192, ge=365, le=36500)
+    backup_folder: Path | None = None
+    """Where backups go: on another disk."""
+    backup_key_file: Path | None = None
+    """What seals backups; kept elsewhere too, since nothing opens them without it."""
+    keep_backups: int = Field(8, ge=3, le=1000)
+    keep_backup_days: int = Field(14, ge=0, le=3650)
+    """The last backup of each of so many days stays too."""
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     """Empty: every Host is served, for development; production names them (SEC-042)."""
@@ -82,6 +93,19 @@ class Settings(BaseModel):
     @property
     def pseudonym_key(self) -> Path:
         return self.pseudonym_key_file or self.state / "pseudonym.key"
+
+    @property
+    def audit(self) -> Path:
+        return self.state / "audit"
+
+    @property
+    def audit_key(self) -> Path:
+        return self.audit_key_file or self.state / "audit.key"
+
+    @property
+    def kept_files(self) -> dict[str, Path]:
+        """The small files beside the event store and the audit log that a backup holds, by name."""
+        return {"denied_keys.json": self.denied_keys}
 
     def check(self) -> None:
         """Refuse to run in a way that is not safe (SEC-001, CH-007, CH-282, CH-311).

@@ -75,8 +75,12 @@ def drop(issuer: str, kid: str, file: Path | None) -> None:
     Dropped. Workers on this state refuse it from now on.
     """
     from cds_service.api.denied_keys import deny_key
+    from cds_service.cli.audited import audit_log
+    from cds_service.events.audit_entry import object_name
 
-    is_new = deny_key(read_settings(file).denied_keys, issuer, kid)
+    settings = read_settings(file)
+    with audit_log(settings).action("key_dropped", on=object_name(f"{issuer}#{kid}")):
+        is_new = deny_key(settings.denied_keys, issuer, kid)
     click.echo("Dropped. Workers on this state refuse it from now on." if is_new else "It was dropped before.")
 
 

@@ -36,14 +36,25 @@ def forget(tenant: str, file: Path | None, state: Path | None, *, id_stdin: bool
     Blank now: 3 answers, 2 feedback items. On the list from now on: 1 name, new.
     """
     del id_stdin  # it is there to be written: an id never stands among the arguments, which others can see
-    from cds_service.events.forgetting import Tombstones
+    from cds_service.cli.audited import audit_log
+    from cds_service.events.forgetting import Tombstones, tombstones_of
     from cds_service.events.forgetting import forget as forget_patient
+    from cds_service.events.forgotten_list import add_to_list
     from cds_service.events.pseudonym import load_key, pseudonyms_of
 
     settings = read_settings(file, state=state)
-    _check_tenant(settings, tenant)
-    names = pseudonyms_of(_read_id(), tenant=tenant, masters={"v1": load_key(settings.pseudonym_key)})
-    done = forget_patient(settings.event_store, Tombstones(names, frozenset()), datetime.now(UTC))
+    on = f"tenant:{tenant}" if _is_known(settings, tenant) else None
+    with audit_log(settings).action("patient_forgotten", on=on) as noted:
+        if on is None:
+            raise SettingsError(
+                Fault("--tenant", "neither clients.toml nor the log knows it", "Write it as in clients.toml")
+            )
+        names = pseudonyms_of(_read_id(), tenant=tenant, masters={"v1": load_key(settings.pseudonym_key)})
+        noted.patients = tuple(sorted(names))
+        done = forget_patient(settings.event_store, Tombstones(names, frozenset()), datetime.now(UTC))
+        if settings.backup_folder is not None:
+            add_to_list(settings.backup_folder, tombstones_of(settings.event_store))
+        noted.counts = {"answers": done.answers, "feedback": done.feedback, "names": done.patients}
     known = "new" if done.patients else "known before"
     click.echo(
         f"Blank now: {done.answers} answers, {done.feedback} feedback items. "
@@ -55,17 +66,12 @@ def forget(tenant: str, file: Path | None, state: Path | None, *, id_stdin: bool
         click.echo(line)
 
 
-def _check_tenant(settings: Settings, tenant: str) -> None:
-    """Refuse a tenant that nobody has: a slip of the pen would end in *0 answers* and a false assurance."""
+def _is_known(settings: Settings, tenant: str) -> bool:
+    """Whether anybody has this tenant: a slip of the pen would end in *0 answers* and a false assurance."""
     from cds_service.events.forgetting import has_tenant
     from cds_service.trust import read_trusted
 
-    if tenant not in {client.tenant for client in read_trusted(settings)} and not has_tenant(
-        settings.event_store, tenant
-    ):
-        raise SettingsError(
-            Fault("--tenant", "neither clients.toml nor the log knows it", "Write it as in clients.toml")
-        )
+    return tenant in {client.tenant for client in read_trusted(settings)} or has_tenant(settings.event_store, tenant)
 
 
 def _read_id() -> str:

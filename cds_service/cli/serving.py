@@ -65,6 +65,7 @@ def serve(file: Path | None, **given: Any) -> None:
     $ CDS_AUTH=off-for-development cds-service serve --port 8000
     """
     gc.disable()  # until the server is up (service_app): what start-up makes stays, and looking at it costs a tenth
+    from cds_service.cli.audited import note_start
     from cds_service.logs import configure_logging
     from cds_service.service_app import create_app, open_parts
     from cds_service.trust import check_start
@@ -72,6 +73,7 @@ def serve(file: Path | None, **given: Any) -> None:
     settings = read_settings(file, **given)
     check_start(settings)
     configure_logging(level=settings.log_level)
+    note_start(settings)
     click.echo(f"Serving at {settings.scheme}://{settings.host}:{settings.port}/cds-services", err=True)
     if settings.is_development:
         click.echo("Development without authentication: not for patients.", err=True)

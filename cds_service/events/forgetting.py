@@ -20,7 +20,16 @@ from cds_service.events.maintaining import maintained
 from cds_service.events.schema import AnyEvent, decode
 from cds_service.events.table import READ, Row, insert_at, is_whole, row
 
-__all__ = ["Forgotten", "Tombstones", "forget", "has_tenant", "leave_out_rows", "read_tombstones", "write_tombstones"]
+__all__ = [
+    "Forgotten",
+    "Tombstones",
+    "forget",
+    "has_tenant",
+    "leave_out_rows",
+    "read_tombstones",
+    "tombstones_of",
+    "write_tombstones",
+]
 
 _READ_ONE: Final = READ.replace("WHERE seq > ? ORDER BY seq LIMIT ?", "WHERE seq = ?")
 _RANGE: Final = 20_000
@@ -76,6 +85,16 @@ def has_tenant(path: Path, tenant: str) -> bool:
     """Whether the log holds anything of a tenant."""
     with maintained(path, "read") as connection:
         return connection.execute("SELECT 1 FROM event WHERE tenant = ? LIMIT 1", (tenant,)).fetchone() is not None
+
+
+def tombstones_of(path: Path) -> Tombstones:
+    """The list of an existing store.
+
+    Raises:
+        StoreUnavailable: It can't be read.
+    """
+    with maintained(path, "read") as connection:
+        return read_tombstones(connection)
 
 
 def read_tombstones(connection: sqlite3.Connection) -> Tombstones:

@@ -66,8 +66,12 @@ def pseudonyms_of(patient_id: str, *, tenant: str, masters: Mapping[str, bytes])
     )
 
 
-def load_key(path: Path) -> bytes:
-    """Read the key file: 32 random bytes that only the service's own user may read.
+def load_key(path: Path, of: str = "pseudonym") -> bytes:
+    """Read a key file: 32 random bytes that only the service's own user may read.
+
+    Args:
+        path: The file.
+        of: What it is the key of, as in the setting ``…_key_file``.
 
     Raises:
         SettingsError: It can't be read, is shorter, or others may read it.
@@ -81,17 +85,15 @@ def load_key(path: Path) -> bytes:
         raise SettingsError(
             Fault(
                 where,
-                f"the pseudonym key can't be read ({failure.strerror})",
-                "Name a readable file in pseudonym_key_file",
+                f"the {of} key can't be read ({failure.strerror})",
+                f"Name a readable file in {of}_key_file",
             )
         ) from None
     if mode & 0o137:
-        raise SettingsError(Fault(where, f"the pseudonym key has mode {mode:04o}", f"Run chmod 600 {path.name}"))
+        raise SettingsError(Fault(where, f"the {of} key has mode {mode:04o}", f"Run chmod 600 {path.name}"))
     if len(key) < KEY_BYTES:
         raise SettingsError(
-            Fault(
-                where, f"the pseudonym key has {len(key)} bytes", f"Give {KEY_BYTES} random bytes, as from /dev/urandom"
-            )
+            Fault(where, f"the {of} key has {len(key)} bytes", f"Give {KEY_BYTES} random bytes, as from /dev/urandom")
         )
     return key
 
@@ -122,11 +124,11 @@ def create_key(path: Path) -> bytes:
     return key
 
 
-def load_or_create_key(path: Path) -> bytes:
-    """Read the key, or make it on a first start; of several workers the first one's key counts."""
+def load_or_create_key(path: Path, of: str = "pseudonym") -> bytes:
+    """Read a key, or make it on a first start; of several workers the first one's key counts."""
     if not path.exists():
         try:
             return create_key(path)
         except FileExistsError:
             pass  # another worker was first: its key is the key
-    return load_key(path)
+    return load_key(path, of)

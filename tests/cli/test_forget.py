@@ -81,4 +81,4 @@ def test_what_is_no_order_is_refused_without_saying_the_id(served_parts, setting
 def test_without_a_store_nothing_is_made(tmp_path, settings):
     done = run(settings, "1")
     assert done.exit_code == 2
-    assert not (tmp_path / "state").exists()
+    assert not (tmp_path / "state" / "events").exists()
