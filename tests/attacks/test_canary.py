@@ -344,7 +344,7 @@ def in_process(folder, *, change=lambda text: text):
 def forget_cached_loggers():
     """A module's logger binds its stream when it is first used; let it bind anew."""
     for name, module in list(sys.modules.items()):
-        if name.startswith("cds_service") and hasattr(module, "log"):
+        if name.startswith("cds_service") and hasattr(getattr(module, "log", None), "__dict__"):
             vars(module.log).pop("bind", None)
 
 
